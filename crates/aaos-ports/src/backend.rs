@@ -1,0 +1,95 @@
+//! Backends: ways of running an agent's tools.
+
+use crate::{
+    power::Gate,
+    tool::{ToolError, ToolOutput},
+};
+use aaos_core::{
+    capability::Capability,
+    event::BackendName,
+    id::{AgentId, CallId, RunId, ToolName},
+    time::Span,
+    tool::Placement,
+};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// An agent whose tools are to run somewhere.
+#[derive(Debug, Clone)]
+pub struct LaunchSpec {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its run.
+    pub run: RunId,
+    /// Everything it holds when it starts; the worker is confined to this.
+    pub capabilities: Vec<Capability>,
+    /// Directory that relative paths start from.
+    pub base: String,
+    /// The run's own directory.
+    pub folder: String,
+    /// Absolute paths that the operator named: the literal roots of the run's own file grants. A symbolic link on the
+    /// way to one of these, to `base` or to `folder` is the operator's and is followed once, at launch; a link
+    /// anywhere else may be an agent's work and is refused. May be empty: then nothing outside `base` and `folder`
+    /// is reached through a link.
+    pub anchors: Vec<String>,
+}
+
+/// Why a worker could not be started. Never a reason to run elsewhere.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{missing}. {next_step}")]
+pub struct LaunchError {
+    /// What was missing.
+    pub missing: String,
+    /// What would fix it.
+    pub next_step: String,
+}
+
+/// A way of running agents' tools. Called once per agent; many launches may run at once and queue rather than fail.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Its name, shown on every run.
+    fn name(&self) -> BackendName;
+
+    /// Where its workers' calls really run: a backend without a process of its own says `Daemon`. Events show this.
+    fn surface(&self) -> Placement;
+
+    /// Starts a worker, ready to take calls. Dropping the future leaves nothing behind.
+    ///
+    /// # Errors
+    /// What was missing and what would fix it.
+    async fn launch(&self, spec: LaunchSpec) -> Result<Box<dyn Worker>, LaunchError>;
+}
+
+/// One admitted tool call.
+pub struct WorkerCall {
+    /// Its identity.
+    pub call: CallId,
+    /// The tool.
+    pub tool: ToolName,
+    /// Its arguments, already checked against the schema.
+    pub input: serde_json::Value,
+    /// Asked at each further point of use, as at each redirect.
+    pub gate: Arc<dyn Gate>,
+    /// Longest time it may take.
+    pub deadline: Span,
+}
+
+/// Where one agent's tools run.
+#[async_trait]
+pub trait Worker: Send + Sync {
+    /// Runs one call. Several may be in flight. Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// As the tool's, or `TimedOut`, `WorkerLost`, `Unknown`.
+    async fn call(&self, call: WorkerCall) -> Result<ToolOutput, ToolError>;
+
+    /// The size in bytes of the regular file at `path`, or none if there is none. Only beneath what the worker may read
+    /// or write; used to check that a declared output was delivered, never on a model's behalf.
+    ///
+    /// # Errors
+    /// `Power` if the path is out of reach or cannot be looked at, `WorkerLost`.
+    async fn inspect(&self, path: &str) -> Result<Option<u64>, ToolError>;
+
+    /// Ends it, and what it started with it. Called once; returns when it is gone.
+    async fn stop(&self);
+}

@@ -1,0 +1,23 @@
+//! What the runtime asks of the world, and the world of it: one small trait per need.
+//!
+//! A port has at most five methods. Its documentation is its contract: who calls it, how often, what it must do
+//! when cancelled, what it may not do. Every adapter, and the testkit's fake, runs the same contract suite.
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod catalog;
+pub mod clock;
+pub mod goals;
+pub mod journal;
+pub mod power;
+pub mod provider;
+pub mod tool;
+
+pub use backend::{Backend, LaunchError, LaunchSpec, Worker, WorkerCall};
+pub use catalog::{Catalog, RoleProblem};
+pub use clock::{Clock, Ids};
+pub use goals::{GoalError, Goals, Submit};
+pub use journal::{Digest, Durability, Filter, Journal, JournalError, Sink, Watch, WatchItem};
+pub use power::{Files, Gate, Http, PowerError, Powers, Spawn};
+pub use provider::{Delta, DeltaSink, Provider, ProviderError};
+pub use tool::{AnyTool, Tool, ToolError, ToolOutput};
