@@ -1,0 +1,3 @@
+//! Catalogues: what operators declare in files.
+
+pub mod roles;

@@ -1,0 +1,309 @@
+//! The writer thread: the only one that writes, one transaction for everything that waits.
+
+use super::{Shared, chain::Head, database, fault, row::Prepared, sync::Waiter, tail::Recent};
+use crate::{
+    limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX},
+    lock::Lock,
+};
+use aaos_core::event::Seq;
+use aaos_ports::{Durability, JournalError};
+use rusqlite::{Connection, TransactionBehavior};
+use std::{
+    sync::{Arc, mpsc::SyncSender},
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot};
+
+const MOVE_HEAD: &str = "UPDATE head SET seq = ?1, hash = ?2 WHERE id = 1";
+/// A body that is there already is left alone, unless what is there is not the body.
+const KEEP_BODY: &str = "INSERT INTO blobs (digest, body) VALUES (?1, ?2) \
+                         ON CONFLICT (digest) DO UPDATE SET body = excluded.body WHERE body <> excluded.body";
+
+/// Events to record together.
+#[derive(Debug)]
+pub(crate) struct Append {
+    /// The events, at least one.
+    pub(crate) rows: Vec<Prepared>,
+    /// How sure the caller wants to be.
+    pub(crate) durability: Durability,
+    /// Who waits.
+    pub(crate) reply: oneshot::Sender<Result<Seq, JournalError>>,
+}
+
+/// A body to keep among the events.
+#[derive(Debug)]
+pub(crate) struct Body {
+    /// Its digest.
+    pub(crate) digest: [u8; 32],
+    /// Its bytes.
+    pub(crate) bytes: Vec<u8>,
+    /// Who waits.
+    pub(crate) reply: oneshot::Sender<Result<(), JournalError>>,
+}
+
+/// Something to write.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Events.
+    Append(Append),
+    /// A body.
+    Body(Body),
+    /// Bounds the database to so many pages, as a full disk does.
+    #[cfg(test)]
+    PagesMax(u32),
+}
+
+impl Work {
+    fn events(&self) -> usize {
+        match self {
+            Self::Append(append) => append.rows.len(),
+            _ => 1,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append(append) => append.rows.iter().map(|row| row.body.len()).sum(),
+            Self::Body(body) => body.bytes.len(),
+            #[cfg(test)]
+            Self::PagesMax(_) => 0,
+        }
+    }
+
+    /// Writes it after `head` and answers with the new head.
+    fn write(&self, to: &Connection, mut head: Head) -> rusqlite::Result<Head> {
+        match self {
+            Self::Append(append) => {
+                for row in &append.rows {
+                    head = row.insert(to, &head)?;
+                }
+            }
+            Self::Body(body) => {
+                to.prepare_cached(KEEP_BODY)?
+                    .execute(rusqlite::params![body.digest, body.bytes])?;
+            }
+            #[cfg(test)]
+            Self::PagesMax(_) => {}
+        }
+        Ok(head)
+    }
+
+    fn refuse(self, error: JournalError) {
+        // Who went away while waiting needs no answer.
+        match self {
+            Self::Append(append) => drop(append.reply.send(Err(error))),
+            Self::Body(body) => drop(body.reply.send(Err(error))),
+            #[cfg(test)]
+            Self::PagesMax(_) => {}
+        }
+    }
+}
+
+/// Moves the write-ahead log into the database, so that a journal at rest is one file: connections that only read
+/// may outlive this one, and the last to close could not. Whoever reads at this moment is not waited for.
+fn fold(connection: &Connection) {
+    let folded = connection
+        .busy_timeout(Duration::ZERO)
+        .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+    if let Err(error) = folded {
+        tracing::warn!(%error, "the journal's log was not folded into its database; the next start does it");
+    }
+}
+
+/// What the thread owns. Fields are dropped in order: the lock goes last.
+pub(crate) struct Writer {
+    /// The only connection that writes.
+    pub(crate) connection: Connection,
+    /// Where the journal ends.
+    pub(crate) head: Head,
+    /// What watchers and readers see.
+    pub(crate) shared: Arc<Shared>,
+    /// To the sync thread.
+    pub(crate) sync: SyncSender<Vec<Waiter>>,
+    /// The sync thread, which ends when `sync` is gone.
+    pub(crate) syncing: JoinHandle<()>,
+    /// Keeps other daemons out.
+    pub(crate) lock: Lock,
+}
+
+impl Writer {
+    /// Writes until nobody can send any more, then closes the journal.
+    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Work>) {
+        let closing = Closing(Arc::clone(&self.shared));
+        while let Some(first) = queue.blocking_recv() {
+            let batch = gather(first, &mut queue);
+            self.record(batch);
+        }
+        let Self {
+            connection,
+            sync,
+            syncing,
+            lock,
+            ..
+        } = self;
+        drop(sync);
+        if syncing.join().is_err() {
+            tracing::error!("the journal's sync thread ended early");
+        }
+        // After a failed sync the log decides what is whole, so it is left as it is.
+        if self.shared.failure().is_none() {
+            fold(&connection);
+        }
+        if let Err((_, error)) = connection.close() {
+            tracing::warn!(%error, "the journal's database did not close cleanly");
+        }
+        drop(closing);
+        drop(lock);
+    }
+
+    /// Writes a batch in one transaction. If that fails each item is tried by itself, so that one too large for
+    /// the room there is does not take the others with it.
+    fn record(&mut self, batch: Vec<Work>) {
+        #[cfg(test)]
+        self.bound(&batch);
+        if let Some(failure) = self.shared.failure() {
+            batch
+                .into_iter()
+                .for_each(|work| work.refuse(failure.clone()));
+            return;
+        }
+        match self.commit(&batch) {
+            Ok(head) => self.acknowledge(batch, head),
+            Err(error) if batch.len() == 1 => {
+                let error = fault::sqlite(&self.shared.path, &error);
+                batch
+                    .into_iter()
+                    .for_each(|work| work.refuse(error.clone()));
+            }
+            Err(_) => batch.into_iter().for_each(|work| self.record(vec![work])),
+        }
+    }
+
+    #[cfg(test)]
+    fn bound(&self, batch: &[Work]) {
+        for work in batch {
+            if let Work::PagesMax(pages) = work {
+                drop(self.connection.pragma_update(None, "max_page_count", pages));
+            }
+        }
+    }
+
+    fn commit(&mut self, batch: &[Work]) -> rusqlite::Result<Head> {
+        let before = self.head;
+        let written = write(&mut self.connection, before, batch);
+        if written.is_err() {
+            self.find_head();
+        }
+        written
+    }
+
+    /// After a failure the database says where the journal ends. If that is not where it was, a commit took effect
+    /// that was reported as failed: watchers read it from the database.
+    fn find_head(&mut self) {
+        match database::head(&self.connection) {
+            Ok(head) if head == self.head => {}
+            Ok(head) => {
+                self.head = head;
+                self.shared.tail().restart(head.seq);
+                self.shared.reach(head.seq);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the journal's end could not be read after a failure")
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, batch: Vec<Work>, head: Head) {
+        let mut seq = self.head.seq;
+        self.head = head;
+        let mut ordered = Vec::new();
+        let mut durable = Vec::new();
+        let mut bodies = Vec::new();
+        {
+            let mut tail = self.shared.tail();
+            for work in batch {
+                match work {
+                    Work::Append(Append {
+                        rows,
+                        durability,
+                        reply,
+                    }) => {
+                        for row in rows {
+                            seq = seq.saturating_add(1);
+                            tail.push(recent(row, seq));
+                        }
+                        let waiter = Waiter {
+                            seq: Seq(seq),
+                            reply,
+                        };
+                        match durability {
+                            Durability::Ordered => ordered.push(waiter),
+                            Durability::Durable => durable.push(waiter),
+                        }
+                    }
+                    Work::Body(body) => bodies.push(body.reply),
+                    #[cfg(test)]
+                    Work::PagesMax(_) => {}
+                }
+            }
+        }
+        self.shared.reach(head.seq);
+        // Who went away while waiting needs no answer.
+        ordered
+            .into_iter()
+            .for_each(|waiter| drop(waiter.reply.send(Ok(waiter.seq))));
+        bodies
+            .into_iter()
+            .for_each(|reply| drop(reply.send(Ok(()))));
+        if !durable.is_empty() {
+            // Without a sync thread the waiters are dropped with the error, and learn that the journal is closed.
+            drop(self.sync.send(durable));
+        }
+    }
+}
+
+fn recent(row: Prepared, seq: u64) -> Recent {
+    let (kind, bytes) = (row.kind.clone(), row.body.len());
+    Recent {
+        event: row.into_event(seq),
+        kind,
+        bytes,
+    }
+}
+
+fn gather(first: Work, queue: &mut mpsc::Receiver<Work>) -> Vec<Work> {
+    let (mut events, mut bytes) = (first.events(), first.bytes());
+    let mut batch = vec![first];
+    while events < BATCH_EVENTS_MAX && bytes < BATCH_BYTES_MAX {
+        let Ok(work) = queue.try_recv() else { break };
+        events = events.saturating_add(work.events());
+        bytes = bytes.saturating_add(work.bytes());
+        batch.push(work);
+    }
+    batch
+}
+
+fn write(connection: &mut Connection, mut head: Head, batch: &[Work]) -> rusqlite::Result<Head> {
+    let before = head;
+    let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for work in batch {
+        head = work.write(&change, head)?;
+    }
+    if head != before {
+        change
+            .prepare_cached(MOVE_HEAD)?
+            .execute(rusqlite::params![head.seq.cast_signed(), head.hash])?;
+    }
+    change.commit()?;
+    Ok(head)
+}
+
+/// Tells watchers that nothing more will come, however the thread ends.
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

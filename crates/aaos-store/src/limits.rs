@@ -1,0 +1,68 @@
+//! Every bound of this room in one place.
+
+/// Appends and bodies that wait for the writer; the next caller waits until there is room.
+pub const QUEUE_MAX: usize = 1_024;
+
+/// Most events in one append.
+pub const APPEND_EVENTS_MAX: usize = 10_000;
+
+/// Largest body of one event, in bytes of JSON. What is larger belongs in a blob.
+pub const EVENT_BYTES_MAX: usize = 16 << 20;
+
+/// Most events in one transaction, unless a single append brings more.
+pub const BATCH_EVENTS_MAX: usize = 4_096;
+
+/// Most bytes of bodies in one transaction, unless a single item brings more.
+pub const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// Batches that wait for the disk's confirmation while the writer goes on; then the writer waits too.
+pub const SYNC_QUEUE_MAX: usize = 4_096;
+
+/// Recent events kept in memory for watchers, unless the options say otherwise.
+pub const TAIL_EVENTS_MAX: usize = 4_096;
+
+/// Most bytes of bodies among the recent events kept in memory.
+pub const TAIL_BYTES_MAX: usize = 8 << 20;
+
+/// Most events a watcher holds at once.
+pub const WATCH_EVENTS_MAX: usize = 256;
+
+/// Connections that read at the same time, unless the options say otherwise.
+pub const READERS_MAX: usize = 4;
+
+/// Largest body in the blob store, in bytes.
+pub const BLOB_BYTES_MAX: usize = 64 << 20;
+
+/// Bodies up to this size, in bytes, share the events' transaction and sync; larger ones are files.
+/// Measured in `docs/decisions/0004-journal.md`.
+pub const BLOB_INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// Events at the end of the journal whose chain is checked whenever it is opened.
+pub const OPEN_CHECK_EVENTS: u64 = 1_024;
+
+/// Pages of the write-ahead log after which it is moved into the database; a page has 4096 bytes.
+pub const WAL_PAGES: u32 = 4_000;
+
+/// Pages the writer keeps in memory, in KiB: the ends of every index that events are added to.
+pub const WRITER_CACHE_KIB: u32 = 16 << 10;
+
+/// Longest wait for another connection's lock, in milliseconds.
+pub const BUSY_MS: u64 = 5_000;
+
+/// Damaged and missing bodies that a report names; the others are only counted.
+pub const REPORT_NAMES_MAX: usize = 32;
+
+/// Most events handed to a sink at once.
+pub const SINK_BATCH_EVENTS_MAX: usize = 256;
+
+/// First wait after a sink failed, in milliseconds; doubles up to [`SINK_RETRY_MS_MAX`].
+pub const SINK_RETRY_MS_MIN: u64 = 100;
+
+/// Longest wait after a sink failed, in milliseconds.
+pub const SINK_RETRY_MS_MAX: u64 = 30_000;
+
+/// Largest role file, in bytes.
+pub const ROLE_FILE_BYTES_MAX: u64 = 256 << 10;
+
+/// Most files looked at in one directory of roles.
+pub const ROLE_FILES_MAX: usize = 1_024;

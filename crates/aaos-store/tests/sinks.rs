@@ -1,0 +1,273 @@
+//! Sinks: every event arrives in order and, as far as a crash allows, once; a broken sink holds up nobody.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use aaos_core::event::{Event, Seq};
+use aaos_ports::{Durability, Journal, Sink};
+use aaos_store::{
+    Options, Store,
+    sink::{Opened, SINKS, SinkPump, Start, Target},
+};
+use aaos_testkit::journal::draft;
+use async_trait::async_trait;
+use std::{
+    io,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+const GRACE: Duration = Duration::from_secs(20);
+
+struct World {
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("events.ndjson")
+    }
+
+    /// A daemon's life: appends so many events and drains its file sink.
+    async fn live(&self, count: u64) {
+        let store: Arc<Store> = Arc::new(Store::open(&self.state(), Options::standard()).unwrap());
+        let journal: Arc<dyn Journal> = store.clone();
+        let pump = SinkPump::start(
+            &journal,
+            store.head_at_open(),
+            vec![open_file(&self.file()).unwrap()],
+        );
+        for number in 0..count {
+            journal
+                .append(
+                    vec![draft(1, None, &number.to_string())],
+                    Durability::Ordered,
+                )
+                .await
+                .unwrap();
+        }
+        pump.drain(store.head(), GRACE).await;
+        store.close().await;
+    }
+
+    fn seqs(&self) -> Vec<u64> {
+        let text = std::fs::read_to_string(self.file()).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str::<Event>(line).unwrap().seq.0)
+            .collect()
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<Opened> {
+    let kind = SINKS.iter().find(|kind| kind.name == "file").unwrap();
+    (kind.open)(&Target {
+        path: Some(path.to_owned()),
+    })
+}
+
+fn range(from: u64, to: u64) -> Vec<u64> {
+    (from..=to).collect()
+}
+
+#[tokio::test]
+async fn a_file_goes_on_where_it_stopped() {
+    let world = World::new();
+    world.live(5).await;
+    world.live(0).await;
+    world.live(7).await;
+    assert_eq!(world.seqs(), range(1, 12));
+}
+
+#[tokio::test]
+async fn a_half_line_is_mended_and_a_lost_position_doubles_nothing() {
+    let world = World::new();
+    world.live(5).await;
+    std::fs::remove_file(format!("{}.position", world.file().display())).unwrap();
+    let whole = std::fs::read(world.file()).unwrap();
+    std::fs::write(world.file(), &whole[..whole.len() - 10]).unwrap();
+    world.live(2).await;
+    assert_eq!(world.seqs(), range(1, 7));
+}
+
+#[tokio::test]
+async fn a_file_that_was_moved_away_goes_on_after_it() {
+    let world = World::new();
+    world.live(5).await;
+    std::fs::rename(world.file(), world.dir.path().join("old")).unwrap();
+    world.live(3).await;
+    assert_eq!(world.seqs(), range(6, 8));
+}
+
+#[tokio::test]
+async fn a_file_removed_while_the_daemon_runs_is_made_again() {
+    let world = World::new();
+    let store = Arc::new(Store::open(&world.state(), Options::standard()).unwrap());
+    let journal: Arc<dyn Journal> = store.clone();
+    let pump = SinkPump::start(&journal, Seq(0), vec![open_file(&world.file()).unwrap()]);
+    let say = async |text: &str| {
+        let seq = journal
+            .append(vec![draft(1, None, text)], Durability::Ordered)
+            .await
+            .unwrap();
+        while !std::fs::read_to_string(world.file()).is_ok_and(|found| found.contains(text)) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        seq
+    };
+    tokio::time::timeout(GRACE, async {
+        say("first").await;
+        std::fs::remove_file(world.file()).unwrap();
+        say("second").await;
+    })
+    .await
+    .unwrap();
+    pump.drain(store.head(), GRACE).await;
+    assert_eq!(world.seqs(), [2]);
+}
+
+#[tokio::test]
+async fn a_file_that_holds_more_than_the_journal_still_gets_what_comes() {
+    let world = World::new();
+    world.live(5).await;
+    // A power cut took the journal back to its beginning.
+    std::fs::remove_dir_all(world.state()).unwrap();
+    world.live(2).await;
+    assert_eq!(world.seqs(), [1, 2, 3, 4, 5, 1, 2]);
+}
+
+#[test]
+fn what_is_no_plain_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(open_file(dir.path()).is_err());
+    assert!(open_file(Path::new("/dev/full")).is_err());
+    assert!(
+        (SINKS.iter().find(|kind| kind.name == "file").unwrap().open)(&Target::default()).is_err()
+    );
+    let file = dir.path().join("f");
+    std::fs::write(format!("{}.position", file.display()), "garbage").unwrap();
+    assert!(
+        open_file(&file)
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("f.position")
+    );
+}
+
+#[test]
+fn a_foreign_file_is_continued_not_understood() {
+    let dir = tempfile::tempdir().unwrap();
+    for content in [
+        &b"\xff\xfe\n"[..],
+        b"not json\n",
+        b"\n\n\n",
+        b"{\"seq\":-1}\n",
+        b"no newline",
+    ] {
+        let file = dir.path().join("f");
+        std::fs::File::create(&file)
+            .unwrap()
+            .write_all(content)
+            .unwrap();
+        assert_eq!(
+            open_file(&file).unwrap().start(),
+            &Start::After(Seq(0)),
+            "{content:?}"
+        );
+    }
+}
+
+/// A sink that fails a few times and remembers what it took.
+#[derive(Default)]
+struct Moody {
+    failures: Mutex<u32>,
+    taken: Mutex<Vec<u64>>,
+}
+
+#[async_trait]
+impl Sink for Moody {
+    fn name(&self) -> &'static str {
+        "moody"
+    }
+
+    async fn deliver(&self, events: &[Event]) -> io::Result<()> {
+        {
+            let mut failures = self.failures.lock().unwrap();
+            if *failures > 0 {
+                *failures -= 1;
+                return Err(io::Error::other("not today"));
+            }
+        }
+        self.taken
+            .lock()
+            .unwrap()
+            .extend(events.iter().map(|event| event.seq.0));
+        Ok(())
+    }
+}
+
+/// A sink that never answers.
+struct Stuck;
+
+#[async_trait]
+impl Sink for Stuck {
+    fn name(&self) -> &'static str {
+        "stuck"
+    }
+
+    async fn deliver(&self, _events: &[Event]) -> io::Result<()> {
+        futures::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_broken_sink_is_tried_again_and_a_stuck_one_holds_up_nobody() {
+    let world = World::new();
+    let store = Arc::new(Store::open(&world.state(), Options::standard()).unwrap());
+    let journal: Arc<dyn Journal> = store.clone();
+    let moody = Arc::new(Moody {
+        failures: Mutex::new(2),
+        ..Moody::default()
+    });
+    let sinks = vec![
+        Opened::forgetful(Arc::new(Stuck), Start::Now),
+        Opened::forgetful(moody.clone(), Start::After(Seq(0))),
+    ];
+    let pump = SinkPump::start(&journal, Seq(0), sinks);
+    for _ in 0..20 {
+        let drafts = (0..500).map(|_| draft(1, None, "x")).collect();
+        journal.append(drafts, Durability::Ordered).await.unwrap();
+    }
+    tokio::time::timeout(GRACE, async {
+        while moody.taken.lock().unwrap().len() < 10_000 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    pump.drain(store.head(), Duration::from_millis(50)).await;
+    assert_eq!(*moody.taken.lock().unwrap(), range(1, 10_000));
+}
+
+#[test]
+fn every_sink_has_a_name_and_a_sentence() {
+    assert_eq!(
+        SINKS.iter().map(|kind| kind.name).collect::<Vec<_>>(),
+        ["stdout", "file"]
+    );
+    assert!(SINKS.iter().all(|kind| kind.summary.ends_with('.')));
+}
