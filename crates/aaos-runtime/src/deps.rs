@@ -1,0 +1,58 @@
+//! What the runtime is handed at the start, complete.
+
+use crate::models::Models;
+use aaos_ports::{AnyTool, Backend, Catalog, Clock, Ids, Journal, JournalError, Provider};
+use std::{num::NonZeroUsize, sync::Arc};
+
+/// The ports the runtime needs.
+pub struct Deps {
+    /// Where every act is first an event.
+    pub journal: Arc<dyn Journal>,
+    /// Who completes.
+    pub provider: Arc<dyn Provider>,
+    /// Which model serves which class.
+    pub models: Models,
+    /// Roles.
+    pub catalog: Arc<dyn Catalog>,
+    /// Where agents' tools run.
+    pub backend: Arc<dyn Backend>,
+    /// Every tool there is.
+    pub tools: Vec<Arc<dyn AnyTool>>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Who is new.
+    pub ids: Arc<dyn Ids>,
+    /// Plain settings.
+    pub config: Config,
+}
+
+/// Plain settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Directory in which each run gets its own, absolute.
+    pub runs_dir: String,
+    /// Model requests at the same time, over all runs.
+    pub slots: NonZeroUsize,
+    /// Agents with a worker at the same time, per run; further ready subtasks wait.
+    pub workers_max: NonZeroUsize,
+    /// The daemon's version, for the journal.
+    pub version: String,
+    /// Digest of the price files in force, for the journal.
+    pub prices: String,
+}
+
+/// Why the runtime did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The journal cannot be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A tool's input schema is no JSON Schema.
+    #[error("the input schema of tool {tool} is not valid: {problem}")]
+    Schema {
+        /// The tool.
+        tool: String,
+        /// What is wrong.
+        problem: String,
+    },
+}

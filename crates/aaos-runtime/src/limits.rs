@@ -1,0 +1,60 @@
+//! Every maximum of this room, by name.
+
+use aaos_core::time::Span;
+
+/// Longest goal, in bytes: a few pages of prose. Longer material belongs in a file that the goal names.
+pub const GOAL_BYTES_MAX: usize = 64 * 1024;
+
+/// How often a planner is asked for one plan: the first time and two repairs.
+pub(crate) const PLAN_ATTEMPTS_MAX: u32 = 3;
+
+/// How often a run is planned again after subtasks failed.
+pub(crate) const REPLANS_MAX: u32 = 3;
+
+/// Tool calls of one reply that run at the same time.
+pub(crate) const CALLS_PARALLEL_MAX: usize = 8;
+
+/// Longest time of one tool call: room for a slow download, short of a build.
+pub(crate) const CALL_DEADLINE: Span = Span::from_secs(120);
+
+/// How much longer a worker may take to say that a call ran out of time.
+pub(crate) const ANSWER_SLACK: Span = Span::from_secs(5);
+
+/// How long a call that changes something may go on after a stop was asked for.
+pub(crate) const STOP_GRACE: Span = Span::from_secs(5);
+
+/// Most bytes of a tool's output that a model is shown; the whole is in the blob store.
+pub(crate) const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of arguments, outputs and replies shown in events.
+pub(crate) const PREVIEW_BYTES_MAX: usize = 200;
+
+/// Bytes of a planner's refused answer shown in events and failures.
+pub(crate) const REPLY_PREVIEW_BYTES_MAX: usize = 600;
+
+/// The same call this often is answered with a warning beside the result.
+pub(crate) const REPEAT_WARN_AT: u32 = 3;
+
+/// The same call this often is refused.
+pub(crate) const REPEAT_REFUSE_AT: u32 = 6;
+
+/// Refused repeats after which the agent is taken to be stuck.
+pub(crate) const REPEAT_REFUSALS_MAX: u32 = 3;
+
+/// Tokens a planner may write; a subtask takes about sixty.
+pub(crate) const PLAN_TOKENS_MAX: u32 = 16_384;
+
+/// Tokens a summary may have.
+pub(crate) const SUMMARY_TOKENS_MAX: u32 = 2_048;
+
+/// Runs that may go on at once; each costs some tens of kilobytes.
+pub(crate) const RUNS_OPEN_MAX: usize = 4_096;
+
+/// Finished runs kept in memory for `list`; older ones are read from the journal by id.
+pub(crate) const RUNS_REMEMBERED_MAX: usize = 10_000;
+
+/// Events read from the journal at a time.
+pub(crate) const EVENTS_PAGE: usize = 4_096;
+
+/// Pending retry notices of one model request; more are dropped, they are for show.
+pub(crate) const RETRY_NOTICES_MAX: usize = 16;

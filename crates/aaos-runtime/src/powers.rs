@@ -1,0 +1,130 @@
+//! Powers over the runtime's own state: the only place that makes one.
+
+use crate::{
+    agent::{self, Task},
+    ending::Ending,
+    invoke::{Caller, gate::CallGate},
+    record::Who,
+    run::Run,
+};
+use aaos_core::{
+    capability::Need,
+    failure::Failure,
+    id::{AgentId, CallId, GrantId, SubtaskId},
+    model::ModelRef,
+    plan::{Subtask, placeholder},
+    time::Span,
+    value::Value,
+};
+use aaos_ports::{PowerError, Powers, Spawn, power::Child};
+use async_trait::async_trait;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What a tool that runs in the daemon is handed.
+pub(crate) fn daemon_side(caller: &Caller<'_>, call: CallId, gate: Arc<CallGate>) -> Powers {
+    let spawn = RunSpawn {
+        run: Arc::clone(caller.run),
+        parent: caller.task.agent,
+        call,
+        ending: caller.task.ending.clone(),
+        gate: Arc::clone(&gate),
+    };
+    Powers::none(call, gate).with_spawn(Arc::new(spawn))
+}
+
+/// Starts children of one agent.
+struct RunSpawn {
+    run: Arc<Run>,
+    parent: AgentId,
+    /// The call that starts children, as the cause of theirs.
+    call: CallId,
+    /// The parent's; a child ends with it.
+    ending: Ending,
+    gate: Arc<CallGate>,
+}
+
+#[async_trait]
+impl Spawn for RunSpawn {
+    async fn spawn(&self, child: Child) -> Result<Value, PowerError> {
+        let rests_on = self.gate.admit_on(&Need::Spawn(child.role.clone()))?;
+        let what = format!("starting {}", child.role);
+        let failed = |failure: Failure| PowerError::Io {
+            what: what.clone(),
+            message: failure.to_string(),
+        };
+        let task = self.task(child, rests_on).map_err(failed)?;
+        // A task of its own, which gives back what it holds also when nobody waits for it; the run does.
+        let _told_to_end = task.ending.on_drop();
+        let run = Arc::clone(&self.run);
+        let running = self
+            .run
+            .children
+            .spawn(async move { agent::perform(&run, task).await });
+        running
+            .await
+            .unwrap_or(Err(Failure::Interrupted))
+            .map_err(failed)
+    }
+}
+
+impl RunSpawn {
+    fn task(&self, child: Child, rests_on: GrantId) -> Result<Task, Failure> {
+        let unready = |problems: Vec<String>| Failure::Unready { problems };
+        let Some(role) = self.run.roles.get(&child.role) else {
+            let known: Vec<&str> = self.run.roles.keys().map(|name| name.as_str()).collect();
+            return Err(unready(vec![format!(
+                "there is no role `{}`; there are: {}",
+                child.role,
+                known.join(", ")
+            )]));
+        };
+        if role.scaffold.is_some() {
+            return Err(unready(vec![format!(
+                "role `{}` is a fixed procedure; call its tools instead",
+                child.role
+            )]));
+        }
+        let subtask = as_subtask(child).map_err(unready)?;
+        let place = self.run.place();
+        let params =
+            placeholder::resolve(role, &subtask, &BTreeMap::new(), &place).map_err(unready)?;
+        let manifest =
+            aaos_core::manifest::render(role, &subtask.task, params, &place).map_err(unready)?;
+        let model: ModelRef = self.run.model_of(role, 0);
+        let limit = Span::from_secs(u64::from(manifest.limits.wall_clock_s));
+        let agent = self.run.shared.deps.ids.agent();
+        let ending = self.ending.below();
+        let cause = self
+            .run
+            .cause(Who::call(self.parent, self.call))
+            .unwrap_or_default();
+        let (parent, rests_on) = (self.parent, Some(rests_on));
+        let deadline = self.run.shared.now().after(limit);
+        Ok(Task {
+            agent,
+            parent,
+            subtask: None,
+            manifest,
+            model,
+            limit,
+            deadline,
+            ending,
+            cause,
+            rests_on,
+        })
+    }
+}
+
+/// A child takes parameters as a subtask does; there are no other subtasks whose outputs it could name.
+fn as_subtask(child: Child) -> Result<Subtask, Vec<String>> {
+    let id: SubtaskId = "child".parse().map_err(|error| vec![format!("{error}")])?;
+    let Child { role, task, params } = child;
+    Ok(Subtask {
+        id,
+        task,
+        role,
+        params,
+        depends_on: Default::default(),
+        ttl: None,
+    })
+}
