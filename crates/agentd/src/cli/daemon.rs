@@ -1,0 +1,122 @@
+//! `agentd daemon`: what the daemon is, stopping it, starting it anew.
+
+use super::{
+    Act, CliError, Desk,
+    start::{self, Absent},
+    words,
+};
+use crate::{
+    config::{Config, Installation},
+    rpc::wire::{DaemonStatusAnswer, Nothing, StopParams, Stopping, When},
+};
+use aaos_core::time::Span;
+use clap::{Args, Subcommand};
+
+/// Its arguments.
+#[derive(Debug, Args)]
+pub(crate) struct Daemon {
+    #[command(subcommand)]
+    which: Which,
+}
+
+#[derive(Debug, Subcommand)]
+enum Which {
+    /// Show what the daemon is and what goes on.
+    Status,
+    /// Stop it; runs are given some seconds to reach a safe point.
+    Stop,
+    /// Stop it and start it with the settings of now.
+    Restart,
+}
+
+impl Act for Daemon {
+    const NAME: &'static str = "daemon";
+    const ABOUT: &'static str = "Show, stop or restart the daemon";
+
+    fn act(self, desk: &Desk) -> Result<(), CliError> {
+        let config = desk.config(Installation::PerUser)?;
+        desk.wait(async {
+            match self.which {
+                Which::Status => status(desk, &config).await,
+                Which::Stop => stop(desk, &config).await,
+                Which::Restart => restart(desk, &config).await,
+            }
+        })
+    }
+}
+
+async fn status(desk: &Desk, config: &Config) -> Result<(), CliError> {
+    let mut link = start::reach(desk, config, Absent::Report).await?;
+    let status: DaemonStatusAnswer = link
+        .ask("ask the daemon what it is", "daemon.status", &Nothing {})
+        .await?;
+    print(desk, &status)
+}
+
+/// What the daemon says of itself.
+pub(crate) fn print(desk: &Desk, status: &DaemonStatusAnswer) -> Result<(), CliError> {
+    if desk.json() {
+        return desk.say_json(status);
+    }
+    let paint = desk.paint();
+    let state = if status.stopping {
+        paint.warn("ending")
+    } else {
+        paint.good("ready")
+    };
+    desk.say(format!(
+        "agentd {}  {state}, process {}, for {}",
+        status.version,
+        status.pid,
+        words::span(Span::from_secs(status.uptime_s))
+    ))?;
+    desk.say(format!(
+        "backend      {}",
+        paint.warn(&words::backend(&status.backend))
+    ))?;
+    desk.say(format!(
+        "confinement  {}",
+        words::clean(&status.confinement)
+    ))?;
+    desk.say(words::model(&status.model).replacen("model: ", "model        ", 1))?;
+    desk.say(format!("state        {}", words::clean(&status.state_dir)))?;
+    desk.say(format!("socket       {}", words::clean(&status.socket)))?;
+    desk.say(format!("runs         {} active", status.runs_active))?;
+    desk.say(format!("connections  {}", status.connections))
+}
+
+async fn stop(desk: &Desk, config: &Config) -> Result<(), CliError> {
+    let stopping = order_stop(desk, config).await?;
+    if desk.json() {
+        return desk.say_json(&stopping);
+    }
+    desk.say(format!("stopped process {}", stopping.pid))
+}
+
+async fn order_stop(desk: &Desk, config: &Config) -> Result<Stopping, CliError> {
+    let mut link = start::reach(desk, config, Absent::Report).await?;
+    let stopping: Stopping = link
+        .ask(
+            "stop the daemon",
+            "daemon.stop",
+            &StopParams { when: When::Now },
+        )
+        .await?;
+    drop(link);
+    start::gone(config, stopping.pid).await?;
+    Ok(stopping)
+}
+
+async fn restart(desk: &Desk, config: &Config) -> Result<(), CliError> {
+    match order_stop(desk, config).await {
+        Ok(_) => {}
+        // None was there: then one is started all the same.
+        Err(_) if !config.paths.socket.value.exists() => {}
+        Err(error) => return Err(error),
+    }
+    let mut link = start::start(config).await?;
+    let status: DaemonStatusAnswer = link
+        .ask("ask the daemon what it is", "daemon.status", &Nothing {})
+        .await?;
+    print(desk, &status)
+}

@@ -1,0 +1,66 @@
+//! `agentd list`: the runs there are, newest first.
+
+use super::{
+    Act, CliError, Desk,
+    start::{self, Absent},
+    words,
+};
+use crate::{
+    config::Installation,
+    rpc::wire::{ListParams, RunSummary},
+    world::SystemClock,
+};
+use aaos_ports::Clock;
+use clap::Args;
+
+/// Its arguments.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// At most so many.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+impl Act for List {
+    const NAME: &'static str = "list";
+    const ABOUT: &'static str = "List runs, newest first";
+
+    fn act(self, desk: &Desk) -> Result<(), CliError> {
+        let config = desk.config(Installation::PerUser)?;
+        desk.wait(async {
+            let mut link = start::reach(desk, &config, Absent::Start).await?;
+            let runs: Vec<RunSummary> = link
+                .ask(
+                    "list the runs",
+                    "run.list",
+                    &ListParams { limit: self.limit },
+                )
+                .await?;
+            if desk.json() {
+                desk.say_json(&runs)
+            } else {
+                print(desk, &runs)
+            }
+        })
+    }
+}
+
+fn print(desk: &Desk, runs: &[RunSummary]) -> Result<(), CliError> {
+    if runs.is_empty() {
+        return desk.say("No runs yet. `agentd submit \"GOAL\"` starts one.");
+    }
+    let now = SystemClock.now();
+    let row = |run: &RunSummary| {
+        [
+            run.run.to_string(),
+            words::run_state(run.state).to_owned(),
+            words::span(now.since(run.submitted)),
+            words::money(run.usage.cost),
+            words::one_line(&run.goal, 72),
+        ]
+    };
+    desk.say(super::desk::table(
+        ["ID", "STATE", "AGE", "COST", "GOAL"],
+        runs.iter().map(row),
+    ))
+}

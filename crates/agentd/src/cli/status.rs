@@ -1,0 +1,214 @@
+//! `agentd status`: all there is to know of one run; without a run, the daemon.
+
+use super::{
+    Act, CliError, Desk,
+    start::{self, Absent},
+    words,
+};
+use crate::{
+    config::Installation,
+    rpc::wire::{DaemonStatusAnswer, Nothing, RunDetail, RunParams},
+};
+use aaos_core::{
+    capability::Capability,
+    event::{Outcome, RunView, SubtaskView},
+    value::Value,
+};
+use clap::Args;
+use std::{collections::BTreeSet, io::Read};
+
+/// Its arguments.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The run's id, or the beginning of it; the daemon if not given.
+    run: Option<String>,
+}
+
+impl Act for Status {
+    const NAME: &'static str = "status";
+    const ABOUT: &'static str = "Show a run with its subtasks, outcomes and files, or the daemon";
+
+    fn act(self, desk: &Desk) -> Result<(), CliError> {
+        let config = desk.config(Installation::PerUser)?;
+        desk.wait(async {
+            let mut link = start::reach(desk, &config, Absent::Report).await?;
+            let Some(run) = self.run else {
+                let status: DaemonStatusAnswer = link
+                    .ask("ask the daemon what it is", "daemon.status", &Nothing {})
+                    .await?;
+                return super::daemon::print(desk, &status);
+            };
+            let detail: RunDetail = link
+                .ask("read the run", "run.status", &RunParams { run })
+                .await?;
+            if desk.json() {
+                desk.say_json(&detail)
+            } else {
+                print(desk, &detail)
+            }
+        })
+    }
+}
+
+fn print(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
+    let (view, paint) = (&detail.view, desk.paint());
+    desk.say(format!(
+        "{}  {}",
+        paint.strong(&view.run.to_string()),
+        words::painted_state(view.state, paint)
+    ))?;
+    desk.say(format!("goal       {}", words::one_line(&view.goal, 400)))?;
+    desk.say(format!("submitted  {}", words::date(view.submitted)))?;
+    if let Some(finished) = view.finished {
+        desk.say(format!(
+            "ended      {}, after {}",
+            words::date(finished),
+            words::span(finished.since(view.submitted))
+        ))?;
+    }
+    desk.say(format!(
+        "backend    {}",
+        paint.warn(&words::backend(&view.backend))
+    ))?;
+    desk.say(words::model(&view.model).replacen("model: ", "model      ", 1))?;
+    desk.say(format!("base       {}", words::one_line(&view.base, 400)))?;
+    desk.say(format!("folder     {}", words::one_line(&view.folder, 400)))?;
+    desk.say(format!(
+        "usage      {}, {}, {}",
+        words::usage(&view.usage),
+        words::plural(view.tool_calls, "tool call"),
+        words::plural(view.agents, "agent")
+    ))?;
+    if view.warnings > 0 {
+        desk.say(format!(
+            "warnings   {} (`agentd logs {}` shows them)",
+            view.warnings, view.run
+        ))?;
+    }
+    desk.say(format!(
+        "granted    by profile {}:",
+        words::clean(&view.profile)
+    ))?;
+    grants(desk, &detail.envelope)?;
+    if !view.subtasks.is_empty() {
+        desk.say("subtasks")?;
+    }
+    view.subtasks
+        .iter()
+        .try_for_each(|subtask| desk.say(subtask_line(subtask, paint)))?;
+    delivered(desk, view)?;
+    if let Some(Outcome::Failed { failure }) = &view.outcome {
+        let (problem, next_step) = crate::report::failure_parts(failure);
+        desk.say(format!("failed: {}", words::clean(&problem)))?;
+        desk.say(format!("next: {}", words::clean(&next_step)))?;
+    }
+    Ok(())
+}
+
+fn subtask_line(subtask: &SubtaskView, paint: words::Paint) -> String {
+    let elapsed = match (subtask.started, subtask.finished) {
+        (Some(started), Some(finished)) => words::span(finished.since(started)),
+        _ => String::new(),
+    };
+    let end = match &subtask.outcome {
+        Some(Outcome::Succeeded { output }) => words::one_line(&output.describe(), 200),
+        Some(Outcome::Failed { failure }) => paint.bad(&words::one_line(&failure.to_string(), 200)),
+        None => words::one_line(&subtask.task, 120),
+    };
+    format!(
+        "  {} {:<14} {:<11} {elapsed:>6}  {end}",
+        words::mark(subtask.state, paint),
+        subtask.id,
+        subtask.role
+    )
+}
+
+/// Grants, a line each.
+pub(crate) fn grants(desk: &Desk, held: &[Capability]) -> Result<(), CliError> {
+    if held.is_empty() {
+        return desk.say("  nothing");
+    }
+    held.iter().try_for_each(|grant| {
+        desk.say(
+            desk.paint()
+                .dim(&format!("  {}", words::clean(&grant.to_string()))),
+        )
+    })
+}
+
+/// Lines of a delivered file that are shown.
+const FILE_LINES_SHOWN: usize = 24;
+/// Bytes of a delivered file that are looked at for them.
+const FILE_BYTES_SHOWN: u64 = 16 * 1024;
+
+/// What was delivered, and where the files are.
+pub(crate) fn delivered(desk: &Desk, view: &RunView) -> Result<(), CliError> {
+    if let Some(Outcome::Succeeded { output }) = &view.outcome {
+        desk.say("")?;
+        match output {
+            Value::Text { text } => desk.say(words::clean(text.trim_end()))?,
+            Value::Json { json } => desk.say(words::clean(
+                &serde_json::to_string_pretty(json).unwrap_or_default(),
+            ))?,
+            Value::Artifact { path, .. } => beginning_of(desk, path)?,
+        }
+        desk.say("")?;
+    }
+    let files = artifacts(view);
+    if !files.is_empty() {
+        desk.say("files")?;
+    }
+    files.iter().try_for_each(|(path, bytes)| {
+        desk.say(format!("  {}  ({bytes} bytes)", words::one_line(path, 400)))
+    })?;
+    if view.finished.is_some() {
+        let elapsed = view
+            .finished
+            .unwrap_or(view.submitted)
+            .since(view.submitted);
+        desk.say(desk.paint().dim(&format!(
+            "{}, {}, {}",
+            words::usage(&view.usage),
+            words::plural(view.tool_calls, "tool call"),
+            words::span(elapsed)
+        )))?;
+    }
+    Ok(())
+}
+
+/// Files that subtasks and the run delivered, each once.
+fn artifacts(view: &RunView) -> BTreeSet<(String, u64)> {
+    let outcomes = view
+        .subtasks
+        .iter()
+        .filter_map(|subtask| subtask.outcome.as_ref())
+        .chain(&view.outcome);
+    outcomes
+        .filter_map(|outcome| match outcome {
+            Outcome::Succeeded {
+                output: Value::Artifact { path, bytes },
+            } => Some((path.clone(), *bytes)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The beginning of a delivered text file; nothing if it is no regular file or not text.
+fn beginning_of(desk: &Desk, path: &str) -> Result<(), CliError> {
+    let regular = std::fs::symlink_metadata(path).is_ok_and(|about| about.is_file());
+    let Some(file) = std::fs::File::open(path).ok().filter(|_| regular) else {
+        return Ok(());
+    };
+    let mut bytes = Vec::new();
+    if file.take(FILE_BYTES_SHOWN).read_to_end(&mut bytes).is_err() || bytes.contains(&0) {
+        return Ok(());
+    }
+    let text = words::clean(&String::from_utf8_lossy(&bytes));
+    text.lines()
+        .take(FILE_LINES_SHOWN)
+        .try_for_each(|line| desk.say(line))?;
+    if text.lines().count() > FILE_LINES_SHOWN || bytes.len() as u64 == FILE_BYTES_SHOWN {
+        desk.say(desk.paint().dim("…"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! `agentd submit`: hands a goal to the daemon, shows the run as it goes, prints what it delivered.
+
+use super::{
+    Act, CliError, Desk,
+    follow::{self, Show},
+    start::{self, Absent},
+    status,
+    terms::Terms,
+    words,
+};
+use crate::{
+    config::Installation,
+    rpc::wire::{Submitted, Watched},
+};
+use aaos_core::event::Outcome;
+use clap::Args;
+
+/// Its arguments.
+#[derive(Debug, Args)]
+pub(crate) struct Submit {
+    #[command(flatten)]
+    terms: Terms,
+    /// Print the run's id and leave it alone.
+    #[arg(long)]
+    detach: bool,
+}
+
+impl Act for Submit {
+    const NAME: &'static str = "submit";
+    const ABOUT: &'static str = "Have a goal planned and carried out";
+
+    fn act(self, desk: &Desk) -> Result<(), CliError> {
+        desk.wait(self.perform(desk))
+    }
+}
+
+impl Submit {
+    async fn perform(self, desk: &Desk) -> Result<(), CliError> {
+        let config = desk.config(Installation::PerUser)?;
+        let params = self.terms.params()?;
+        let mut link = start::reach(desk, &config, Absent::Start).await?;
+        let submitted: Submitted = link.ask("submit the goal", "run.submit", &params).await?;
+        if self.detach {
+            return if desk.json() {
+                desk.say_json(&submitted)
+            } else {
+                desk.say(submitted.run.to_string())
+            };
+        }
+        if !desk.json() {
+            opening(desk, &submitted)?;
+        }
+        let watched = follow::follow(
+            desk,
+            &mut link,
+            &follow::from_the_beginning(submitted.run),
+            Show::suited(desk),
+        )
+        .await?;
+        ending(desk, &watched)
+    }
+}
+
+/// The first lines: what runs, where, by which model, with which grants.
+fn opening(desk: &Desk, submitted: &Submitted) -> Result<(), CliError> {
+    let paint = desk.paint();
+    let backend = words::backend(&submitted.backend);
+    desk.say(format!(
+        "{}  {}  {}",
+        paint.strong(&submitted.run.to_string()),
+        paint.warn(&backend),
+        words::model(&submitted.model)
+    ))?;
+    desk.say(paint.dim(&format!(
+        "granted by profile {}:",
+        words::clean(&submitted.profile)
+    )))?;
+    status::grants(desk, &submitted.envelope)
+}
+
+/// The last lines: what was delivered and where it is, or what stood in the way.
+pub(crate) fn ending(desk: &Desk, watched: &Watched) -> Result<(), CliError> {
+    let Some(detail) = &watched.detail else {
+        let next_step = format!(
+            "`agentd logs --follow {}` shows how it goes on",
+            watched.run
+        );
+        return Err(CliError::new(
+            super::Code::Unreachable,
+            "see the run to its end",
+            "the daemon is going away",
+            next_step,
+        ));
+    };
+    if desk.json() {
+        desk.say_json(&serde_json::json!({ "result": detail }))?;
+    } else {
+        status::delivered(desk, &detail.view)?;
+    }
+    match &detail.view.outcome {
+        Some(Outcome::Succeeded { .. }) => Ok(()),
+        Some(Outcome::Failed { failure }) => {
+            if desk.json() {
+                return Err(CliError::quiet(super::Code::Failed));
+            }
+            let (problem, next_step) = crate::report::failure_parts(failure);
+            let next_step = next_step.replace(
+                "`agentd logs RUN`",
+                &format!("`agentd logs {}`", detail.view.run),
+            );
+            Err(CliError::failed("carry out the goal", problem, next_step))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,93 @@
+//! The terms of a goal as flags: shared by `submit` and `plan`.
+
+use super::CliError;
+use crate::{
+    config::amount::Amount,
+    rpc::wire::{Orchestration, SubmitParams},
+};
+use clap::Args;
+use std::path::PathBuf;
+
+/// A goal and its terms.
+#[derive(Debug, Args)]
+pub(crate) struct Terms {
+    /// What you want, in words.
+    #[arg(value_name = "GOAL", required = true, num_args = 1..)]
+    goal: Vec<String>,
+    /// Grant something more, as `file_read: /data/**` or `http: GET example.com`; may be repeated.
+    #[arg(long, value_name = "GRANT")]
+    grant: Vec<String>,
+    /// Take something out of the grants, in the same form; may be repeated.
+    #[arg(long, value_name = "GRANT")]
+    deny: Vec<String>,
+    /// The profile the grants come from.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// A limit: `2usd`, `100ktokens`, `10m`, `500calls`, `20agents`; may be repeated.
+    #[arg(long, value_name = "AMOUNT")]
+    budget: Vec<String>,
+    /// The model for everything, as `provider/model`.
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Whether a planner takes the goal apart or one agent gets it whole; decided by the goal if not given.
+    #[arg(long, value_enum, value_name = "HOW")]
+    orchestration: Option<Orchestration>,
+    /// The directory that relative paths start from; the current one if not given.
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
+}
+
+impl Terms {
+    /// What is sent to the daemon. Relative paths start from where the command was given.
+    pub(crate) fn params(self) -> Result<SubmitParams, CliError> {
+        let base = base(self.base)?;
+        let grants = |flag: &str, lines: &[String]| -> Result<Vec<String>, CliError> {
+            let read = |line: &String| {
+                aaos_core::capability::parse_in(line, &base).map(|grant| grant.to_string()).map_err(|error| {
+                    let problem = format!("{flag} `{}`: {error}", super::words::one_line(line, 120));
+                    CliError::usage("read the grants", &problem, "Write it as `file_read: ./**` or `http: GET example.com`; `agentd docs capabilities` has all forms")
+                })
+            };
+            lines.iter().map(read).collect()
+        };
+        let amount = |text: &String| -> Result<Amount, CliError> {
+            text.parse().map_err(|problem: String| {
+                CliError::usage(
+                    "read the budget",
+                    &format!("--budget {problem}"),
+                    "See `agentd submit --help`",
+                )
+            })
+        };
+        Ok(SubmitParams {
+            goal: self.goal.join(" "),
+            profile: self.profile,
+            grants: grants("--grant", &self.grant)?,
+            deny: grants("--deny", &self.deny)?,
+            budget: self.budget.iter().map(amount).collect::<Result<_, _>>()?,
+            orchestration: self.orchestration,
+            model: self.model,
+            base,
+        })
+    }
+}
+
+/// The base directory, absolute and free of links, so that grants mean what is really there.
+fn base(given: Option<PathBuf>) -> Result<String, CliError> {
+    let path = given.unwrap_or_else(|| PathBuf::from("."));
+    let trouble = |problem: String| {
+        CliError::usage(
+            "find the base directory",
+            &problem,
+            "Name a directory that is there with --base",
+        )
+    };
+    let real = std::fs::canonicalize(&path)
+        .map_err(|error| trouble(format!("{}: {error}", path.display())))?;
+    if !real.is_dir() {
+        return Err(trouble(format!("{} is not a directory", real.display())));
+    }
+    real.into_os_string()
+        .into_string()
+        .map_err(|path| trouble(format!("{} is not UTF-8", path.display())))
+}

@@ -1,0 +1,52 @@
+//! `agentd tools`: the tools there are.
+
+use super::{
+    Act, CliError, Desk,
+    start::{self, Absent},
+    words,
+};
+use crate::{
+    config::Installation,
+    rpc::wire::{Nothing, Tools as Answer},
+};
+use aaos_core::tool::ToolSpec;
+use clap::Args;
+
+/// Its arguments.
+#[derive(Debug, Args)]
+pub(crate) struct Tools {}
+
+impl Act for Tools {
+    const NAME: &'static str = "tools";
+    const ABOUT: &'static str = "List tools, what they are handed and where they run";
+
+    fn act(self, desk: &Desk) -> Result<(), CliError> {
+        let config = desk.config(Installation::PerUser)?;
+        let answer: Answer = desk.wait(async {
+            let mut link = start::reach(desk, &config, Absent::Start).await?;
+            link.ask("list the tools", "tool.list", &Nothing {}).await
+        })?;
+        if desk.json() {
+            return desk.say_json(&answer);
+        }
+        desk.say(super::desk::table(
+            ["NAME", "POWERS", "EFFECT", "RUNS IN", "SUMMARY"],
+            answer.tools.iter().map(row),
+        ))
+    }
+}
+
+fn row(tool: &ToolSpec) -> [String; 5] {
+    let powers: Vec<String> = tool
+        .powers
+        .iter()
+        .map(|power| format!("{power:?}").to_lowercase())
+        .collect();
+    [
+        tool.name.to_string(),
+        powers.join(" "),
+        format!("{:?}", tool.effect).to_lowercase(),
+        super::tree::placement(tool.placement()).to_owned(),
+        words::one_line(&tool.summary, 80),
+    ]
+}

@@ -1,0 +1,409 @@
+//! A run as a tree for the terminal: the goal's state, its subtasks, what each is doing. A pure function of what is
+//! known, so that what is drawn can be tested.
+
+use super::words::{self, Paint};
+use aaos_core::{
+    event::{Event, Kind, Outcome, RunView, SubtaskState, SubtaskView},
+    id::{AgentId, SubtaskId},
+    time::Timestamp,
+    tool::Placement,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is known of a run while it is watched.
+pub(crate) struct Watched {
+    /// The fold of its events.
+    pub(crate) view: RunView,
+    /// What each agent's hands are on.
+    hands: BTreeMap<AgentId, String>,
+    /// Whom each agent works for, in a word.
+    names: BTreeMap<AgentId, String>,
+}
+
+impl Watched {
+    /// A run that was just accepted; none if this is not its first event.
+    pub(crate) fn begin(event: &Event) -> Option<Self> {
+        RunView::begin(event).map(|view| Self {
+            view,
+            hands: BTreeMap::new(),
+            names: BTreeMap::new(),
+        })
+    }
+
+    /// Takes the next event.
+    pub(crate) fn apply(&mut self, event: &Event) {
+        self.view.apply(event);
+        let Some(agent) = event.subject.agent else {
+            return;
+        };
+        match &event.kind {
+            Kind::AgentSpawned { role, subtask, .. } => {
+                let name = subtask
+                    .as_ref()
+                    .map_or_else(|| role.to_string(), ToString::to_string);
+                self.names.insert(agent, name);
+            }
+            Kind::ToolInvoked {
+                tool,
+                args_preview,
+                execution_surface,
+                ..
+            } => {
+                let place = placement(*execution_surface);
+                let text = format!(
+                    "{} {} [{place}]",
+                    words::one_line(tool, 40),
+                    words::one_line(args_preview, 120)
+                );
+                self.hands.insert(agent, text);
+            }
+            Kind::ToolResult { .. } => drop(self.hands.remove(&agent)),
+            Kind::ModelRequested { model, .. } => {
+                self.hands.insert(
+                    agent,
+                    format!("asks {}", words::one_line(&model.to_string(), 60)),
+                );
+            }
+            Kind::ModelReplied { .. } | Kind::ModelFailed { .. } => drop(self.hands.remove(&agent)),
+            Kind::AgentStopped { .. } => {
+                self.hands.remove(&agent);
+                self.names.remove(&agent);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whom an event is about, in a word.
+    pub(crate) fn name(&self, event: &Event) -> String {
+        let of_agent = event
+            .subject
+            .agent
+            .and_then(|agent| self.names.get(&agent).cloned());
+        let of_kind = match &event.kind {
+            Kind::SubtaskStarted { subtask, .. }
+            | Kind::SubtaskCompleted { subtask, .. }
+            | Kind::SubtaskSkipped { subtask, .. }
+            | Kind::SubtaskTtlExpired { subtask, .. }
+            | Kind::SubtaskModelEscalated { subtask, .. }
+            | Kind::SubtaskOutputMissing { subtask, .. } => Some(subtask.to_string()),
+            _ => None,
+        };
+        of_kind.or(of_agent).unwrap_or_else(|| "run".to_owned())
+    }
+}
+
+/// The word for where a call runs.
+pub(crate) const fn placement(placement: Placement) -> &'static str {
+    match placement {
+        Placement::Worker => "worker",
+        Placement::Daemon => "daemon",
+    }
+}
+
+/// Rows and columns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    /// Rows that may be drawn on.
+    pub(crate) rows: usize,
+    /// Columns that may be drawn on.
+    pub(crate) columns: usize,
+}
+
+/// Rows of a tree that are not subtasks: the head, and the line that counts what is not shown.
+const ROWS_OTHER: usize = 2;
+
+/// The tree, a line to an entry, each at most as wide as the terminal.
+pub(crate) fn frame(watched: &Watched, now: Timestamp, size: Size, paint: Paint) -> Vec<String> {
+    let view = &watched.view;
+    let mut lines = vec![head(view, now, paint)];
+    let room = size.rows.saturating_sub(ROWS_OTHER).max(1);
+    let shown = chosen(&view.subtasks, room);
+    let depths = depths(&view.subtasks);
+    for subtask in &shown {
+        lines.push(line(
+            watched,
+            subtask,
+            depths.get(&subtask.id).copied().unwrap_or(0),
+            now,
+            paint,
+        ));
+    }
+    if view.subtasks.is_empty() {
+        lines.extend(
+            view.agents_running
+                .iter()
+                .take(room)
+                .map(|agent| agent_line(watched, agent, paint)),
+        );
+    }
+    if shown.len() < view.subtasks.len() {
+        lines.push(paint.dim(&format!("  … {}", tally(&view.subtasks))));
+    }
+    lines
+        .into_iter()
+        .map(|line| console::truncate_str(&line, size.columns.max(1), "…").into_owned())
+        .collect()
+}
+
+fn head(view: &RunView, now: Timestamp, paint: Paint) -> String {
+    let done = view
+        .subtasks
+        .iter()
+        .filter(|subtask| subtask.state == SubtaskState::Succeeded)
+        .count();
+    let elapsed = view.finished.unwrap_or(now).since(view.submitted);
+    let mut parts = vec![words::painted_state(view.state, paint)];
+    if !view.subtasks.is_empty() {
+        parts.push(format!("{done}/{} subtasks", view.subtasks.len()));
+    }
+    parts.push(words::span(elapsed));
+    parts.push(words::plural(view.tool_calls, "tool call"));
+    parts.push(format!("{} tokens", words::count(view.usage.tokens())));
+    parts.push(words::money(view.usage.cost));
+    if view.warnings > 0 {
+        parts.push(paint.warn(&words::plural(view.warnings, "warning")));
+    }
+    parts.join("  ")
+}
+
+fn line(
+    watched: &Watched,
+    subtask: &SubtaskView,
+    depth: usize,
+    now: Timestamp,
+    paint: Paint,
+) -> String {
+    let indent = "  ".repeat(1 + depth.min(DEPTH_SHOWN_MAX));
+    let elapsed = subtask
+        .started
+        .map(|started| words::span(subtask.finished.unwrap_or(now).since(started)));
+    let hands = subtask.agent.and_then(|agent| watched.hands.get(&agent));
+    let doing = match (subtask.state, hands, &subtask.outcome) {
+        (SubtaskState::Running, Some(hands), _) => paint.tool(hands),
+        (_, _, Some(Outcome::Failed { failure })) => {
+            paint.bad(&words::one_line(&failure.to_string(), 160))
+        }
+        _ => paint.dim(&words::one_line(&subtask.task, 160)),
+    };
+    let mark = words::mark(subtask.state, paint);
+    format!(
+        "{indent}{mark} {:<14} {:<11} {:>6}  {doing}",
+        subtask.id,
+        subtask.role,
+        elapsed.unwrap_or_default()
+    )
+}
+
+fn agent_line(watched: &Watched, agent: &aaos_core::event::AgentView, paint: Paint) -> String {
+    let hands = watched.hands.get(&agent.agent).cloned().unwrap_or_default();
+    format!(
+        "  {} {:<14} {}",
+        paint.strong("▸"),
+        agent.role,
+        paint.tool(&hands)
+    )
+}
+
+/// Steps of indentation that are shown; deeper subtasks stand beneath each other.
+const DEPTH_SHOWN_MAX: usize = 6;
+
+/// How many subtasks lie before each, at most. Takes them in plan order and again until nothing changes, but no more
+/// often than indentation shows.
+fn depths(subtasks: &[SubtaskView]) -> BTreeMap<SubtaskId, usize> {
+    let mut depths: BTreeMap<SubtaskId, usize> = subtasks
+        .iter()
+        .map(|subtask| (subtask.id.clone(), 0))
+        .collect();
+    for _ in 0..DEPTH_SHOWN_MAX {
+        let mut changed = false;
+        for subtask in subtasks {
+            let deepest = subtask
+                .needs
+                .iter()
+                .filter_map(|need| depths.get(need))
+                .max();
+            let depth = deepest.map_or(0, |depth| depth + 1).min(DEPTH_SHOWN_MAX);
+            changed |= depths.insert(subtask.id.clone(), depth) != Some(depth);
+        }
+        if !changed {
+            break;
+        }
+    }
+    depths
+}
+
+/// At most `room` subtasks in plan order: those that run or failed first, then those that ended last, then the rest.
+fn chosen(subtasks: &[SubtaskView], room: usize) -> Vec<&SubtaskView> {
+    if subtasks.len() <= room {
+        return subtasks.iter().collect();
+    }
+    let weight = |subtask: &SubtaskView| match subtask.state {
+        SubtaskState::Running => 0,
+        SubtaskState::Failed => 1,
+        SubtaskState::Succeeded => 2,
+        SubtaskState::Waiting => 3,
+        SubtaskState::Skipped => 4,
+    };
+    let mut order: Vec<usize> = (0..subtasks.len()).collect();
+    let key = |at: &usize| {
+        subtasks
+            .get(*at)
+            .map(|subtask| (weight(subtask), std::cmp::Reverse(subtask.finished)))
+    };
+    order.sort_by_key(key);
+    let kept: BTreeSet<usize> = order.into_iter().take(room).collect();
+    kept.into_iter().filter_map(|at| subtasks.get(at)).collect()
+}
+
+/// How many subtasks are in each state.
+fn tally(subtasks: &[SubtaskView]) -> String {
+    let count = |state| {
+        subtasks
+            .iter()
+            .filter(|subtask| subtask.state == state)
+            .count()
+    };
+    let states = [
+        (SubtaskState::Succeeded, "done"),
+        (SubtaskState::Running, "running"),
+        (SubtaskState::Waiting, "waiting"),
+        (SubtaskState::Failed, "failed"),
+        (SubtaskState::Skipped, "skipped"),
+    ];
+    let parts = states
+        .iter()
+        .map(|(state, word)| (count(*state), word))
+        .filter(|(number, _)| *number > 0);
+    parts
+        .map(|(number, word)| format!("{number} {word}"))
+        .collect::<Vec<_>>()
+        .join(" · ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+    use super::*;
+    use aaos_core::{
+        event::{BackendName, Seq, Subject},
+        id::RunId,
+        plan::{Plan, Subtask},
+    };
+
+    fn event(seq: u64, kind: Kind) -> Event {
+        let subject = Subject {
+            run: Some(RunId::from_drawn(7)),
+            ..Subject::default()
+        };
+        Event {
+            seq: Seq(seq),
+            time: Timestamp::from_micros(seq * 1_000_000),
+            subject,
+            kind,
+        }
+    }
+
+    fn subtask(id: &str, after: &[&str]) -> Subtask {
+        Subtask {
+            id: id.parse().unwrap(),
+            task: format!("task of {id}\u{1b}[2J"),
+            role: "fetcher".parse().unwrap(),
+            params: BTreeMap::new(),
+            depends_on: after.iter().map(|id| id.parse().unwrap()).collect(),
+            ttl: None,
+        }
+    }
+
+    fn watched(subtasks: Vec<Subtask>) -> Watched {
+        let submitted = Kind::RunSubmitted {
+            goal: "goal".to_owned(),
+            base: "/".to_owned(),
+            folder: "/r".to_owned(),
+            operator: 1,
+            profile: "default".to_owned(),
+            backend: BackendName("in_process".to_owned()),
+            model: "none (rules)".to_owned(),
+        };
+        let mut watched = Watched::begin(&event(1, submitted)).unwrap();
+        let result = subtasks.last().unwrap().id.clone();
+        watched.apply(&event(
+            2,
+            Kind::PlanProduced {
+                plan: Plan { subtasks, result },
+                replans_used: 0,
+            },
+        ));
+        let started = Kind::SubtaskStarted {
+            subtask: "a".parse().unwrap(),
+            role: "fetcher".parse().unwrap(),
+        };
+        watched.apply(&event(3, started));
+        watched
+    }
+
+    #[test]
+    fn the_tree_shows_what_runs_what_waits_and_what_follows() {
+        let watched = watched(vec![
+            subtask("a", &[]),
+            subtask("b", &[]),
+            subtask("c", &["a", "b"]),
+        ]);
+        let size = Size {
+            rows: 20,
+            columns: 100,
+        };
+        let lines = frame(
+            &watched,
+            Timestamp::from_micros(5_000_000),
+            size,
+            Paint(false),
+        );
+        assert!(
+            lines[0].contains("0/3 subtasks") && lines[0].contains("4.0s"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[1].starts_with("  ▸ a") && lines[1].contains("2.0s"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[2].starts_with("  · b") && lines[3].starts_with("    · c"),
+            "{lines:?}"
+        );
+        assert!(
+            lines.iter().all(|line| !line.contains('\u{1b}')),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn a_thousand_subtasks_fit_the_terminal_and_the_running_ones_are_seen() {
+        let mut subtasks: Vec<Subtask> = (0..999)
+            .map(|number| subtask(&format!("s{number}"), &[]))
+            .collect();
+        subtasks.push(subtask("a", &[]));
+        let size = Size {
+            rows: 24,
+            columns: 60,
+        };
+        let lines = frame(
+            &watched(subtasks),
+            Timestamp::from_micros(5_000_000),
+            size,
+            Paint(true),
+        );
+        assert!(lines.len() <= size.rows, "{}", lines.len());
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains("▸") && line.contains(" a ")),
+            "{lines:?}"
+        );
+        assert!(lines.last().unwrap().contains("999 waiting"), "{lines:?}");
+        assert!(
+            lines
+                .iter()
+                .all(|line| console::measure_text_width(line) <= size.columns)
+        );
+    }
+}

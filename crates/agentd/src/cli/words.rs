@@ -1,0 +1,216 @@
+//! How things are written for people: times, ages, money, tokens, states; and text made harmless for a terminal.
+
+use aaos_core::{
+    event::{RunState, SubtaskState},
+    model::Usage,
+    money::MicroDollars,
+    time::{Span, Timestamp},
+};
+
+/// Colours, or none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Paint(pub(crate) bool);
+
+impl Paint {
+    fn code(self, code: &str, text: &str) -> String {
+        if self.0 {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// Went well.
+    pub(crate) fn good(self, text: &str) -> String {
+        self.code("32", text)
+    }
+
+    /// Went wrong.
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.code("31", text)
+    }
+
+    /// Needs a look.
+    pub(crate) fn warn(self, text: &str) -> String {
+        self.code("33", text)
+    }
+
+    /// A tool.
+    pub(crate) fn tool(self, text: &str) -> String {
+        self.code("36", text)
+    }
+
+    /// Of little weight.
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.code("2", text)
+    }
+
+    /// Of weight.
+    pub(crate) fn strong(self, text: &str) -> String {
+        self.code("1", text)
+    }
+}
+
+/// Text for a terminal: line ends and tabs stay, every other control character becomes a space.
+pub(crate) fn clean(text: &str) -> String {
+    let harmless = |c: char| {
+        if c.is_control() && c != '\n' && c != '\t' || is_reordering(c) {
+            ' '
+        } else {
+            c
+        }
+    };
+    text.chars().map(harmless).collect()
+}
+
+/// Characters that turn the direction of text, so that it reads otherwise than it is.
+const fn is_reordering(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// One line for a terminal, cut to so many bytes.
+pub(crate) fn one_line(text: &str, bytes: usize) -> String {
+    clean(&aaos_core::text::preview(text.trim(), bytes))
+}
+
+/// The time of day, local.
+pub(crate) fn clock(time: Timestamp) -> String {
+    zoned(time).map_or_else(
+        || "??:??:??".to_owned(),
+        |time| time.strftime("%H:%M:%S").to_string(),
+    )
+}
+
+/// Date and time, local.
+pub(crate) fn date(time: Timestamp) -> String {
+    zoned(time).map_or_else(
+        || "?".to_owned(),
+        |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+    )
+}
+
+fn zoned(time: Timestamp) -> Option<jiff::Zoned> {
+    let micros = i64::try_from(time.micros()).ok()?;
+    let time = jiff::Timestamp::from_microsecond(micros).ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::system()))
+}
+
+/// A length of time: `0.4s`, `12s`, `3m04s`, `2h10m`, `5d`.
+pub(crate) fn span(span: Span) -> String {
+    let (millis, secs) = (span.millis(), span.millis() / 1_000);
+    match secs {
+        0..10 => format!("{}.{}s", secs, millis % 1_000 / 100),
+        10..60 => format!("{secs}s"),
+        60..3_600 => format!("{}m{:02}s", secs / 60, secs % 60),
+        3_600..86_400 => format!("{}h{:02}m", secs / 3_600, secs % 3_600 / 60),
+        _ => format!("{}d", secs / 86_400),
+    }
+}
+
+/// Money: nothing, or four decimals, or more where it is less.
+pub(crate) fn money(cost: MicroDollars) -> String {
+    match cost.0 {
+        0 => "$0".to_owned(),
+        1..10_000 => cost.to_string(),
+        more => format!("${}.{:04}", more / 1_000_000, more % 1_000_000 / 100),
+    }
+}
+
+/// A count: `812`, `12.3k`, `4.5M`.
+pub(crate) fn count(number: u64) -> String {
+    match number {
+        0..10_000 => number.to_string(),
+        10_000..1_000_000 => format!("{}.{}k", number / 1_000, number % 1_000 / 100),
+        _ => format!("{}.{}M", number / 1_000_000, number % 1_000_000 / 100_000),
+    }
+}
+
+/// Tokens and money.
+pub(crate) fn usage(usage: &Usage) -> String {
+    format!(
+        "{} tokens in, {} out, {}",
+        count(usage.input_tokens),
+        count(usage.output_tokens),
+        money(usage.cost)
+    )
+}
+
+/// So many of something.
+pub(crate) fn plural(number: u64, one: &str) -> String {
+    if number == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{} {one}s", count(number))
+    }
+}
+
+/// A run's state in a word.
+pub(crate) const fn run_state(state: RunState) -> &'static str {
+    match state {
+        RunState::Planning => "planning",
+        RunState::Running => "running",
+        RunState::Stopping => "stopping",
+        RunState::Succeeded => "succeeded",
+        RunState::Failed => "failed",
+    }
+}
+
+/// A run's state, coloured.
+pub(crate) fn painted_state(state: RunState, paint: Paint) -> String {
+    let word = run_state(state);
+    match state {
+        RunState::Succeeded => paint.good(word),
+        RunState::Failed => paint.bad(word),
+        RunState::Stopping => paint.warn(word),
+        RunState::Planning | RunState::Running => paint.strong(word),
+    }
+}
+
+/// A subtask's mark.
+pub(crate) fn mark(state: SubtaskState, paint: Paint) -> String {
+    match state {
+        SubtaskState::Waiting => paint.dim("·"),
+        SubtaskState::Running => paint.strong("▸"),
+        SubtaskState::Succeeded => paint.good("✓"),
+        SubtaskState::Failed => paint.bad("✗"),
+        SubtaskState::Skipped => paint.warn("–"),
+    }
+}
+
+/// How a backend confines, for the first line of a run.
+pub(crate) fn backend(name: &str) -> String {
+    match name {
+        "in_process" => {
+            "in_process: tools run inside the daemon, not confined by the kernel".to_owned()
+        }
+        other => clean(other),
+    }
+}
+
+/// How a model's name is said: a label that says there is none keeps its own words.
+pub(crate) fn model(label: &str) -> String {
+    format!("model: {}", clean(label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_text_moves_no_cursor() {
+        assert_eq!(
+            clean("a\u{1b}[2Jb\rc\u{7f}\u{9b}d\u{202e}e\n\tf"),
+            "a [2Jb c  d e\n\tf"
+        );
+    }
+
+    #[test]
+    fn amounts_read_well_at_every_size() {
+        assert_eq!(span(Span::from_millis(420)), "0.4s");
+        assert_eq!(span(Span::from_secs(184)), "3m04s");
+        assert_eq!(money(MicroDollars(0)), "$0");
+        assert_eq!(money(MicroDollars(42)), "$0.000042");
+        assert_eq!(money(MicroDollars(1_234_567)), "$1.2345");
+        assert_eq!(count(12_345), "12.3k");
+    }
+}

@@ -1,0 +1,277 @@
+//! The configuration file and the keys file. Unknown keys are refused; every complaint has a line and a column and
+//! shows the line. A keys file that others may read is refused whole.
+
+use super::{ConfigError, Place, amount::Amount};
+use aaos_core::secret::Secret;
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    num::NonZeroUsize,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+use toml::Spanned;
+
+/// Largest configuration or keys file, in bytes; a generous one has a hundredth of this.
+pub(crate) const FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Mode bits that let others than the owner read or change a file.
+const OTHERS: u32 = 0o077;
+
+/// The shape of `config.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileConfig {
+    /// How agents' tools run.
+    pub(super) backend: Option<Spanned<String>>,
+    /// A directory of role files.
+    pub(super) roles_dir: Option<Spanned<String>>,
+    /// Providers by name.
+    pub(super) providers: BTreeMap<String, FileProvider>,
+    /// Models by class.
+    pub(super) models: FileModels,
+    /// Profiles by name.
+    pub(super) profiles: BTreeMap<String, Spanned<FileProfile>>,
+    /// Limits of a run.
+    pub(super) budget: FileBudget,
+    /// The daemon.
+    pub(super) daemon: FileDaemon,
+    /// Where events are copied to.
+    pub(super) sinks: FileSinks,
+}
+
+/// One provider.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileProvider {
+    /// Which protocol or preset.
+    pub(super) kind: Spanned<String>,
+    /// Its address.
+    pub(super) base_url: Option<Spanned<String>>,
+    /// The model used if none is named.
+    pub(super) model: Option<Spanned<String>>,
+    /// The file of replies, for `scripted`.
+    pub(super) file: Option<Spanned<String>>,
+}
+
+/// Models by class, as `provider/model`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileModels {
+    pub(super) planner: Option<Spanned<String>>,
+    pub(super) worker: Option<Spanned<String>>,
+    pub(super) reasoner: Option<Spanned<String>>,
+}
+
+/// What runs under a profile may do.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileProfile {
+    pub(super) grants: Vec<Spanned<String>>,
+    pub(super) deny: Vec<Spanned<String>>,
+}
+
+/// Limits of a run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileBudget {
+    pub(super) tokens: Option<Spanned<u64>>,
+    pub(super) cost: Option<Spanned<String>>,
+    pub(super) wall_clock: Option<Spanned<String>>,
+    pub(super) calls: Option<Spanned<u64>>,
+    pub(super) agents: Option<Spanned<u64>>,
+    pub(super) depth: Option<Spanned<u32>>,
+    pub(super) fan_out: Option<Spanned<u32>>,
+}
+
+/// The daemon.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileDaemon {
+    pub(super) idle_exit_s: Option<Spanned<u64>>,
+    pub(super) slots: Option<Spanned<NonZeroUsize>>,
+    pub(super) workers_max: Option<Spanned<NonZeroUsize>>,
+}
+
+/// Where events are copied to.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileSinks {
+    pub(super) stdout: Option<Spanned<bool>>,
+    pub(super) file: Option<Spanned<String>>,
+}
+
+/// A file's text, with what is needed to point into it.
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
+}
+
+impl Source<'_> {
+    /// The line of a byte position, counting from one.
+    pub(super) fn line(&self, at: usize) -> usize {
+        self.text
+            .bytes()
+            .take(at)
+            .filter(|byte| *byte == b'\n')
+            .count()
+            + 1
+    }
+
+    /// A complaint about the bytes from `at` on.
+    pub(super) fn problem(
+        &self,
+        at: usize,
+        problem: impl Into<String>,
+        next_step: impl Into<String>,
+    ) -> ConfigError {
+        let before = aaos_core::text::head(self.text, at);
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let column = before.get(start..).map_or(0, |text| text.chars().count()) + 1;
+        let line_text = self
+            .text
+            .get(start..)
+            .and_then(|rest| rest.lines().next())
+            .unwrap_or_default();
+        ConfigError {
+            place: Place::File {
+                path: self.path.to_owned(),
+                line: self.line(at),
+                column,
+            },
+            problem: problem.into(),
+            next_step: next_step.into(),
+            excerpt: Some(excerpt(self.line(at), column, line_text)),
+        }
+    }
+
+    /// Reads the text as TOML of the shape `T`.
+    pub(super) fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        toml::from_str(self.text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            self.problem(
+                at,
+                error.message().trim(),
+                format!("Correct {}", self.path.display()),
+            )
+        })
+    }
+
+    /// Reads one limit of a budget.
+    pub(super) fn amount(&self, text: &Spanned<String>) -> Result<Amount, ConfigError> {
+        let parsed: Result<Amount, String> = text.get_ref().parse();
+        parsed.map_err(|problem| {
+            self.problem(
+                text.span().start,
+                problem,
+                format!("Correct {}", self.path.display()),
+            )
+        })
+    }
+}
+
+/// Most characters of a line that an excerpt shows.
+const EXCERPT_CHARS_MAX: usize = 100;
+
+/// A line with its number and a mark beneath the column.
+pub(crate) fn excerpt(line: usize, column: usize, text: &str) -> String {
+    let shown: String = text
+        .chars()
+        .take(EXCERPT_CHARS_MAX)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let number = line.to_string();
+    let margin = " ".repeat(number.len());
+    let mark_at = column.saturating_sub(1).min(EXCERPT_CHARS_MAX);
+    format!("{number} | {shown}\n{margin} | {}^", " ".repeat(mark_at))
+}
+
+/// Who may be able to read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Privacy {
+    /// Anyone.
+    Open,
+    /// Only its owner.
+    OwnerOnly,
+}
+
+/// A small text file; none if there is nothing at the path. Never waits on a FIFO or device.
+pub(crate) fn read(path: &Path, privacy: Privacy) -> Result<Option<String>, ConfigError> {
+    let trouble = |problem: String, next_step: String| ConfigError {
+        place: Place::Path(path.to_owned()),
+        problem,
+        next_step,
+        excerpt: None,
+    };
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let opened = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path);
+    let file = match opened {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(trouble(
+                format!("it cannot be opened: {error}"),
+                "Make it readable, or remove it".to_owned(),
+            ));
+        }
+        Ok(file) => file,
+    };
+    let about = file
+        .metadata()
+        .map_err(|error| trouble(error.to_string(), "Try again".to_owned()))?;
+    if !about.is_file() {
+        return Err(trouble(
+            "it is not a regular file".to_owned(),
+            "Put a file in its place".to_owned(),
+        ));
+    }
+    if privacy == Privacy::OwnerOnly && about.mode() & OTHERS != 0 {
+        let problem = format!(
+            "it holds keys and others can read it (mode {:04o})",
+            about.mode() & 0o7777
+        );
+        return Err(trouble(
+            problem,
+            format!("Run `chmod 600 {}`", path.display()),
+        ));
+    }
+    let mut bytes = Vec::new();
+    let limited = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    limited.map_err(|error| {
+        trouble(
+            format!("it cannot be read: {error}"),
+            "Make it readable".to_owned(),
+        )
+    })?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(trouble(
+            format!("it is larger than {FILE_BYTES_MAX} bytes"),
+            "Make it smaller".to_owned(),
+        ));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        trouble(
+            format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()),
+            "Save it as UTF-8".to_owned(),
+        )
+    })?;
+    Ok(Some(text))
+}
+
+/// The keys file: provider names to keys. A complaint never shows a line of it.
+pub(super) fn keys(path: &Path) -> Result<BTreeMap<String, Secret<String>>, ConfigError> {
+    let Some(text) = read(path, Privacy::OwnerOnly)? else {
+        return Ok(BTreeMap::new());
+    };
+    let source = Source { path, text: &text };
+    toml::from_str(&text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let wanted = "it is not a list of `provider = \"key\"` lines";
+        ConfigError {
+            excerpt: None,
+            ..source.problem(at, wanted, "Run `agentd configure`")
+        }
+    })
+}

@@ -1,0 +1,17 @@
+//! `agentd`: the daemon and the operator's command line, in one program. It composes the rooms and decides nothing.
+#![forbid(unsafe_code)]
+
+mod authority;
+mod cli;
+mod compose;
+mod config;
+mod daemon;
+mod limits;
+mod report;
+mod rpc;
+mod socket;
+mod world;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,65 @@
+//! What people read when something went wrong, made once, here: what was being done, what stood in the way, what to do.
+
+use aaos_core::failure::{Failure, LimitKind};
+
+/// A failure as a problem and a next step.
+pub(crate) fn failure_parts(failure: &Failure) -> (String, String) {
+    match failure {
+        Failure::Provider { next_step, .. } => {
+            let text = failure.to_string();
+            let tail = format!(". {next_step}");
+            (
+                text.strip_suffix(&tail).unwrap_or(&text).to_owned(),
+                next_step.clone(),
+            )
+        }
+        Failure::GoalRefused { reason, ways_on } => (
+            format!("this goal cannot be planned without a model: {reason}"),
+            ways_on.join("\n"),
+        ),
+        Failure::Launch { missing, next_step } => {
+            (format!("no worker: {missing}"), next_step.clone())
+        }
+        other => (other.to_string(), next_step(other)),
+    }
+}
+
+/// What to do about a failure that does not say so itself.
+fn next_step(failure: &Failure) -> String {
+    let text = match failure {
+        Failure::PlanInvalid { .. } => {
+            "Say the goal in smaller steps, or name a stronger model with --model provider/model"
+        }
+        Failure::Limit { kind, .. } => match kind {
+            LimitKind::Tokens => "Raise it with --budget, for instance --budget 2mtokens",
+            LimitKind::Cost => "Raise it with --budget, for instance --budget 5usd",
+            LimitKind::WallClock => "Raise it with --budget, for instance --budget 1h",
+            LimitKind::Calls => "Raise it with --budget, for instance --budget 1000calls",
+            LimitKind::Agents => "Raise it with --budget, for instance --budget 100agents",
+            LimitKind::Depth => "Raise it with --budget, for instance --budget 3deep",
+            LimitKind::FanOut => "Raise it with --budget, for instance --budget 100wide",
+            LimitKind::Turns | LimitKind::Repeats => {
+                "Say the goal in smaller steps, or name a stronger model with --model provider/model"
+            }
+        },
+        Failure::Truncated | Failure::OutputMissing { .. } | Failure::GaveUp { .. } => {
+            "`agentd logs RUN` shows what the agent did; say the goal more exactly, or name a stronger model with --model"
+        }
+        Failure::Withheld => {
+            "Say the goal differently, or name another model with --model provider/model"
+        }
+        Failure::Refused { .. } => {
+            "If the run should be allowed this, submit it again with --grant"
+        }
+        Failure::Tool { .. } | Failure::Unready { .. } | Failure::Dependency { .. } => {
+            "`agentd logs RUN` shows what came before"
+        }
+        Failure::Stopped => "Submit it again to start over",
+        Failure::Interrupted => "Submit it again; what was written is still there",
+        Failure::Journal { .. } => {
+            "Make room on the disk, or choose another state directory with --state-dir"
+        }
+        Failure::Provider { .. } | Failure::GoalRefused { .. } | Failure::Launch { .. } => "",
+    };
+    text.to_owned()
+}

@@ -1,0 +1,36 @@
+//! `run.plan`: Plans a goal and starts nothing.
+
+use super::{Call, Caller, Fault, Front, wire};
+use std::sync::Arc;
+
+/// The method.
+pub(super) struct RunPlan;
+
+impl Call for RunPlan {
+    const NAME: &'static str = "run.plan";
+    const SUMMARY: &'static str = "Plans a goal and starts nothing.";
+    const ANSWER: &'static str =
+        "{mode, plan, envelope: [grant], grants: [[subtask, [grant]]], model}";
+    type Params = wire::SubmitParams;
+    type Answer = wire::Planned;
+
+    async fn call(
+        front: Arc<Front>,
+        caller: Caller,
+        params: wire::SubmitParams,
+    ) -> Result<wire::Planned, Fault> {
+        let submit = front.submission(&caller, params)?;
+        let planned = tokio::select! {
+            planned = front.goals.plan(submit) => planned?,
+            // Nobody is left to be told.
+            () = caller.gone.cancelled() => return Err(Fault::internal("the caller is gone")),
+        };
+        Ok(wire::Planned {
+            mode: planned.mode,
+            plan: planned.plan,
+            envelope: planned.envelope,
+            grants: planned.grants,
+            model: planned.model,
+        })
+    }
+}

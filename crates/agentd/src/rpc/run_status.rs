@@ -1,0 +1,25 @@
+//! `run.status`: Tells all there is to know of one run.
+
+use super::{Call, Caller, Fault, Front, wire};
+use std::sync::Arc;
+
+/// The method.
+pub(super) struct RunStatus;
+
+impl Call for RunStatus {
+    const NAME: &'static str = "run.status";
+    const SUMMARY: &'static str = "Tells all there is to know of one run.";
+    const ANSWER: &'static str = "{view, envelope: [grant]}";
+    type Params = wire::RunParams;
+    type Answer = wire::RunDetail;
+
+    async fn call(
+        front: Arc<Front>,
+        caller: Caller,
+        params: wire::RunParams,
+    ) -> Result<wire::RunDetail, Fault> {
+        let view = front.find_run(&caller, &params.run).await?;
+        let envelope = front.granted(&view).await;
+        Ok(wire::RunDetail { view, envelope })
+    }
+}

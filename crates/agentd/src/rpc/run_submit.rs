@@ -1,0 +1,34 @@
+//! `run.submit`: Accepts a goal; the run is durable when this answers, and goes on whatever becomes of the caller.
+
+use super::{Call, Caller, Fault, Front, wire};
+use std::sync::Arc;
+
+/// The method.
+pub(super) struct RunSubmit;
+
+impl Call for RunSubmit {
+    const NAME: &'static str = "run.submit";
+    const SUMMARY: &'static str = "Accepts a goal; the run is durable when this answers, and goes on whatever becomes of the caller.";
+    const ANSWER: &'static str = "{run, backend, model, folder, profile, envelope: [grant]}";
+    type Params = wire::SubmitParams;
+    type Answer = wire::Submitted;
+
+    async fn call(
+        front: Arc<Front>,
+        caller: Caller,
+        params: wire::SubmitParams,
+    ) -> Result<wire::Submitted, Fault> {
+        let submit = front.submission(&caller, params)?;
+        let (profile, envelope) = (submit.profile.clone(), submit.grants.clone());
+        let run = front.goals.submit(submit).await?;
+        let view = front.view(run).await?;
+        Ok(wire::Submitted {
+            run,
+            backend: view.backend,
+            model: view.model,
+            folder: view.folder,
+            profile,
+            envelope,
+        })
+    }
+}

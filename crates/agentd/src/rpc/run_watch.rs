@@ -1,0 +1,103 @@
+//! `run.watch`: sends a run's events as notifications, then answers.
+//!
+//! Nothing is left out: a watcher that is too slow for the live feed is told of the gap and then given what it missed.
+
+use super::{
+    Call, Caller, Fault, Front,
+    wire::{self, Piece},
+};
+use aaos_core::{
+    event::{Event, Kind, RunView, Seq},
+    id::RunId,
+};
+use aaos_ports::WatchItem;
+use futures::StreamExt;
+use std::{sync::Arc, time::Duration};
+
+/// How often a watcher looks whether the run has ended without an event that says so: a journal that cannot be
+/// written, on a full disk, records no end either.
+const LOOK_TIME: Duration = Duration::from_secs(1);
+
+/// The method.
+pub(super) struct RunWatch;
+
+impl Call for RunWatch {
+    const NAME: &'static str = "run.watch";
+    const SUMMARY: &'static str = "Sends a run's events, past and live, as `run.event` notifications; answers when there are no more to come.";
+    const ANSWER: &'static str = "{run, state, last, detail: the run as by run.status, if it has ended}, after notifications {watch: the request's id, piece: {event} or {gap: {from, to}}}";
+    type Params = wire::WatchParams;
+    type Answer = wire::Watched;
+
+    async fn call(
+        front: Arc<Front>,
+        caller: Caller,
+        params: wire::WatchParams,
+    ) -> Result<wire::Watched, Fault> {
+        let before = front.find_run(&caller, &params.run).await?;
+        let run = before.run;
+        let all_sent =
+            |last: Seq| last >= before.last && (before.state.is_final() || !params.follow);
+        let mut last = Seq(params.after);
+        let mut end = None;
+        let mut pieces = front.goals.watch(run, last);
+        let mut look = tokio::time::interval(LOOK_TIME);
+        while !all_sent(last) {
+            let piece = tokio::select! {
+                piece = pieces.next() => piece,
+                () = caller.gone.cancelled() => break,
+                _ = look.tick() => {
+                    let view = front.view(run).await?;
+                    if view.state.is_final() && last >= view.last {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let Some(piece) = piece else { break };
+            let (piece, over) = match piece.map_err(aaos_ports::GoalError::from)? {
+                WatchItem::Event(event) => {
+                    last = event.seq;
+                    let over = matches!(event.kind, Kind::RunFinished { .. });
+                    end = over.then(|| event.clone());
+                    (Piece::Event(Box::new(event)), over)
+                }
+                WatchItem::Gap { from, to } => (
+                    Piece::Gap {
+                        from: from.0,
+                        to: to.0,
+                    },
+                    false,
+                ),
+            };
+            if !caller.notifier.piece(&piece).await || over {
+                break;
+            }
+        }
+        let view = caught_up(&front, run, end.as_ref()).await?;
+        let (state, over) = (view.state, view.state.is_final());
+        let detail = if over {
+            Some(wire::RunDetail {
+                envelope: front.granted(&view).await,
+                view,
+            })
+        } else {
+            None
+        };
+        Ok(wire::Watched {
+            run,
+            state,
+            last: last.0,
+            detail,
+        })
+    }
+}
+
+/// The view with the run's last event in it. That event reaches watchers when it is committed, and the runtime's own
+/// view when the disk has confirmed it; nobody is kept waiting for the difference.
+async fn caught_up(front: &Front, run: RunId, end: Option<&Event>) -> Result<RunView, Fault> {
+    let mut view = front.view(run).await?;
+    if let Some(end) = end.filter(|_| view.outcome.is_none()) {
+        view.apply_new(end);
+    }
+    Ok(view)
+}

@@ -1,0 +1,226 @@
+//! Configuration: what is wrong is named with its place, keys show nowhere, what is written is written whole.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use common::Place;
+use std::os::unix::fs::PermissionsExt;
+
+/// Everything that can be wrong with a field, and the line that has to be named.
+const BROKEN: &[(&str, u32)] = &[
+    ("backend = 7", 1),
+    ("backend = \"\"", 1),
+    ("spaceship = true", 1),
+    ("roles_dir = \"\"", 1),
+    ("backend = \"in_process", 1),
+    ("[providers.main]\nbase_url = \"http://x\"", 1),
+    ("[providers.main]\nkind = \"openai\"\nkey = \"sk-1\"", 3),
+    ("[providers.main]\nkind = 3", 2),
+    ("[providers.\"a b\"]\nkind = \"openai\"", 2),
+    ("[models]\nworker = \"no-slash\"", 2),
+    ("[models]\nworker = \"nobody/model\"", 2),
+    ("[models]\nclever = \"a/b\"", 2),
+    ("[profiles.p]\ngrants = [\"file_read\"]", 2),
+    (
+        "[profiles.p]\ngrants = [\n  \"tool: *\",\n  \"exec\",\n]",
+        4,
+    ),
+    ("[profiles.p]\nallow = []", 2),
+    ("[profiles.p]\ndeny = \"tool: *\"", 2),
+    ("[budget]\ntokens = -1", 2),
+    ("[budget]\ntokens = \"many\"", 2),
+    ("[budget]\ncost = \"2\"", 2),
+    ("[budget]\ncost = \"10m\"", 2),
+    ("[budget]\nwall_clock = \"2usd\"", 2),
+    ("[budget]\nmoney = 1", 2),
+    ("[daemon]\nslots = 0", 2),
+    ("[daemon]\nslots = 100000", 2),
+    ("[daemon]\nidle_exit_s = \"soon\"", 2),
+    ("[daemon]\nport = 80", 2),
+    ("[sinks]\nstdout = \"yes\"", 2),
+    ("[sinks]\nfile = \"\"", 2),
+];
+
+#[test]
+fn a_broken_field_is_refused_with_its_line() {
+    let place = Place::new();
+    for (text, line) in BROKEN {
+        place.config(text);
+        let done = place.run(&["config"]);
+        assert_eq!(done.code, 2, "{text}: {done:?}");
+        assert!(
+            done.err.contains(&format!("config.toml:{line}")),
+            "{text}: {}",
+            done.err
+        );
+        assert!(done.err.contains("next:"), "{text}: {}", done.err);
+    }
+}
+
+#[test]
+fn binary_and_huge_files_are_refused() {
+    let place = Place::new();
+    std::fs::write(place.path("config/aaos/config.toml"), b"\xff\xfe\x00").unwrap();
+    assert_eq!(place.run(&["config"]).code, 2);
+    std::fs::write(place.path("config/aaos/config.toml"), vec![b'#'; 300_000]).unwrap();
+    assert_eq!(place.run(&["config"]).code, 2);
+    std::fs::remove_file(place.path("config/aaos/config.toml")).unwrap();
+    let _ = std::process::Command::new("mkfifo")
+        .arg(place.path("config/aaos/config.toml"))
+        .status();
+    assert_eq!(place.run(&["config"]).code, 2, "a FIFO is not waited on");
+}
+
+#[test]
+fn every_value_tells_where_it_came_from() {
+    let place = Place::new();
+    place.config("[daemon]\nslots = 3\n");
+    let done = place
+        .command(&["config", "--socket", "/tmp/x.sock"])
+        .env("ANTHROPIC_API_KEY", "sk-ant-very-secret")
+        .output()
+        .unwrap();
+    let done = common::Done::from(done);
+    assert_eq!(done.code, 0, "{done:?}");
+    let has = |line: &str| done.out.lines().any(|found| found.contains(line));
+    assert!(
+        has("daemon.slots = 3") && has("config.toml:2"),
+        "{}",
+        done.out
+    );
+    assert!(has("socket = /tmp/x.sock  # --socket"), "{}", done.out);
+    assert!(
+        has("providers.anthropic.key = …  # $ANTHROPIC_API_KEY"),
+        "{}",
+        done.out
+    );
+    assert!(has("daemon.idle_exit_s = 900  # default"), "{}", done.out);
+    assert!(!done.out.contains("very-secret"));
+}
+
+#[test]
+fn configure_keeps_what_was_there_and_hides_the_key() {
+    let place = Place::new();
+    place.config("# mine\n[daemon]\nslots = 3 # three\n");
+    let configure = |arguments: &[&str]| {
+        let mut all = vec!["configure", "--no-probe"];
+        all.extend(arguments);
+        common::Done::from(
+            place
+                .command(&all)
+                .env("MY_KEY", "sk-ant-very-secret")
+                .output()
+                .unwrap(),
+        )
+    };
+    let done = configure(&["--provider", "anthropic", "--key-from-env", "MY_KEY"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(!done.out.contains("very-secret") && !done.err.contains("very-secret"));
+    let config = std::fs::read_to_string(place.path("config/aaos/config.toml")).unwrap();
+    assert!(
+        config.contains("# mine") && config.contains("slots = 3 # three"),
+        "{config}"
+    );
+    assert!(
+        config.contains("[providers.anthropic]") && !config.contains("very-secret"),
+        "{config}"
+    );
+    let keys = place.path("config/aaos/credentials.toml");
+    assert!(
+        std::fs::read_to_string(&keys)
+            .unwrap()
+            .contains("very-secret")
+    );
+    for file in [&keys, &place.path("config/aaos/config.toml")] {
+        assert_eq!(
+            std::fs::metadata(file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+    let done = configure(&[
+        "--provider",
+        "openai",
+        "--base-url",
+        "http://127.0.0.1:9/v1",
+        "--model",
+        "small",
+    ]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let shown = place.run(&["config"]).out;
+    assert!(
+        shown.contains("providers.anthropic.key = …")
+            && shown.contains("models.worker = openai/small"),
+        "{shown}"
+    );
+    let left: Vec<_> = std::fs::read_dir(place.path("config/aaos"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn configure_without_a_terminal_needs_flags() {
+    let place = Place::new();
+    for arguments in [
+        &["configure"][..],
+        &["configure", "--provider", "skynet"],
+        &["configure", "--provider", "anthropic"],
+        &[
+            "configure",
+            "--provider",
+            "anthropic",
+            "--key-from-env",
+            "NOT_SET",
+        ],
+    ] {
+        let done = place.run(arguments);
+        assert_eq!(done.code, 2, "{done:?}");
+        assert!(done.err.contains("next:"), "{done:?}");
+    }
+    assert!(!place.path("config/aaos/config.toml").exists());
+}
+
+#[test]
+fn keys_that_others_can_read_are_refused() {
+    let place = Place::new();
+    let keys = place.path("config/aaos/credentials.toml");
+    std::fs::write(&keys, "anthropic = \"sk-ant-very-secret\"\n").unwrap();
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let done = place.run(&["config"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(done.err.contains("chmod 600"), "{}", done.err);
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(place.run(&["config"]).code, 0);
+    std::fs::write(&keys, "anthropic = [\"sk-ant-very-secret\"]\n").unwrap();
+    let done = place.run(&["config"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(!done.err.contains("very-secret"), "{}", done.err);
+}
+
+#[test]
+fn a_provider_that_is_not_there_fails_the_run_within_seconds() {
+    let place = Place::new();
+    place.work("a.txt", "alpha\n");
+    let begun = std::time::Instant::now();
+    let mut command = place.command(&["submit", "read a.txt and summarise it"]);
+    let done = common::Done::from(
+        command
+            .env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+            .env("OPENAI_MODEL", "small")
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(
+        done.err.contains("openai/small") && done.err.contains("next:"),
+        "{}",
+        done.err
+    );
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+}
