@@ -114,12 +114,24 @@ fn a_detached_run_is_found_by_the_beginning_of_its_id() {
     );
     let stop = place.run(&["stop", beginning]);
     assert_eq!(stop.code, 1, "it has ended: {stop:?}");
+    place.run(&["daemon", "stop"]);
+    let later = place.run(&["status", beginning]);
+    assert_eq!(later.code, 0, "the journal still knows it: {later:?}");
+    assert!(later.out.contains("succeeded"), "{}", later.out);
+}
+
+#[test]
+fn with_this_backend_every_call_is_shown_as_the_daemons() {
+    let place = with_files();
+    let shown = place.run(&["submit", GOAL]);
+    assert!(shown.out.contains("[daemon]"), "{}", shown.out);
+    assert!(!shown.out.contains("[worker]"), "{}", shown.out);
 }
 
 #[test]
 fn an_unknown_or_ambiguous_run_is_wrong_use_and_candidates_are_listed() {
     let place = with_files();
-    assert_eq!(place.run(&["status", "run-zzzz"]).code, 3, "no daemon yet");
+    assert_eq!(place.run(&["stop", "run-zzzz"]).code, 3, "no daemon yet");
     place.run(&["submit", "--detach", GOAL]);
     place.run(&["submit", "--detach", GOAL]);
     let unknown = place.run(&["status", "nothing-like-it"]);

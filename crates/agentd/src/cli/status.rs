@@ -31,7 +31,13 @@ impl Act for Status {
     fn act(self, desk: &Desk) -> Result<(), CliError> {
         let config = desk.config(Installation::PerUser)?;
         desk.wait(async {
-            let mut link = start::reach(desk, &config, Absent::Report).await?;
+            // A run is in the journal whether a daemon runs or not; of a daemon that is not there, just that is told.
+            let absent = if self.run.is_some() {
+                Absent::Start
+            } else {
+                Absent::Report
+            };
+            let mut link = start::reach(desk, &config, absent).await?;
             let Some(run) = self.run else {
                 let status: DaemonStatusAnswer = link
                     .ask("ask the daemon what it is", "daemon.status", &Nothing {})
