@@ -172,8 +172,7 @@ fn brief(run: &Run, problems: &[String]) -> String {
 fn acceptable(run: &Run, reply: &str) -> Result<Plan, Vec<String>> {
     let plan = check::parse(reply)?;
     check::check(&plan, &run.roles, &check::Limits::default())?;
-    let grants = envelope(run, &plan)?;
-    drop(grants);
+    envelope(run, &plan)?;
     Ok(plan)
 }
 

@@ -382,12 +382,6 @@ impl Table {
         self.grants.get(&grant).map(|grant| grant.holder)
     }
 
-    /// What a grant allows; also of one that is no longer live.
-    #[must_use]
-    pub fn capability(&self, grant: GrantId) -> Option<&Capability> {
-        self.grants.get(&grant).map(|grant| &grant.capability)
-    }
-
     /// The grant it was made from.
     #[must_use]
     pub fn parent(&self, grant: GrantId) -> Option<GrantId> {
