@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod model;
 pub mod money;
 pub mod plan;
+pub mod proof;
 pub mod role;
 pub mod secret;
 pub mod skill;

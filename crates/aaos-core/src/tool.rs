@@ -1,6 +1,6 @@
 //! Tools as the core knows them: a name, a description for models, the powers they ask for, the effect they have.
 
-use crate::id::ToolName;
+use crate::{id::ToolName, time::Span};
 use serde::{Deserialize, Serialize};
 
 /// A kind of live access a tool may be handed.
@@ -76,6 +76,8 @@ pub struct ToolSpec {
     pub powers: Vec<Power>,
     /// What it does to the world.
     pub effect: Effect,
+    /// Longest time one call may take.
+    pub deadline: Span,
 }
 
 impl ToolSpec {

@@ -98,7 +98,7 @@ fn host() -> impl Strategy<Value = HostScope> {
 
 fn methods() -> impl Strategy<Value = BTreeSet<String>> {
     btree_set(
-        select(vec!["GET", "HEAD", "POST"]).prop_map(str::to_owned),
+        select(vec!["GET", "HEAD", "POST", "CONNECT"]).prop_map(str::to_owned),
         1..3,
     )
 }
@@ -110,13 +110,27 @@ fn http() -> impl Strategy<Value = HttpScope> {
         select(vec!["a", "b", "%20", "%2A"]).prop_map(str::to_owned),
         0..3,
     );
-    (schemes, host(), port, methods(), prefix).prop_map(
-        |(schemes, host, port, methods, path_prefix)| HttpScope {
-            schemes,
-            host,
-            port,
-            methods,
-            path_prefix,
+    let secrets = btree_set(
+        select(vec!["a", "token_2", "using"]).prop_map(str::to_owned),
+        0..3,
+    );
+    (schemes, host(), port, methods(), prefix, secrets).prop_map(
+        |(schemes, host, port, methods, path_prefix, secrets)| {
+            let scope = HttpScope {
+                schemes,
+                host,
+                port,
+                methods,
+                path_prefix,
+                secrets: BTreeSet::new(),
+            };
+            // No text names secrets where they would not be kept.
+            let secrets = if scope.keeps_secrets() {
+                secrets
+            } else {
+                BTreeSet::new()
+            };
+            HttpScope { secrets, ..scope }
         },
     )
 }
@@ -221,7 +235,7 @@ fn need() -> impl Strategy<Value = Need> {
     prop_oneof![
         3 => (file_right(), path()).prop_map(|(right, path)| Need::File { right, path }),
         2 => (file_right(), path()).prop_map(|(right, path)| Need::FileTree { right, path }),
-        3 => (select(vec!["GET", "HEAD", "POST"]), url()).prop_map(|(method, url)| Need::Http { method: method.to_owned(), url }),
+        3 => (select(vec!["GET", "HEAD", "POST", "CONNECT"]), url()).prop_map(|(method, url)| Need::Http { method: method.to_owned(), url }),
         2 => (name(), arguments(), path()).prop_map(|(program, args, workspace)| Need::Exec { program, args, workspace }),
         1 => select(vec!["a", "b", "mcp.a"]).prop_map(|name| Need::Tool(name.parse().unwrap())),
         1 => select(vec!["a", "b", "mcp.a"]).prop_map(|name| Need::Spawn(name.parse().unwrap())),
@@ -634,6 +648,42 @@ fn a_refusal_names_the_nearest_grant() {
 }
 
 #[test]
+fn a_child_is_given_only_secrets_its_parent_names() {
+    let held = tool("http: GET https://api.example.com using [a, b]");
+    let fewer = held.attenuate(tool("http: GET https://api.example.com/v1 using a"));
+    assert_eq!(fewer.unwrap().secrets().collect::<Vec<_>>(), ["a"]);
+    let none = held.attenuate(tool("http: GET https://api.example.com"));
+    assert_eq!(none.unwrap().secrets().count(), 0);
+    let other = held
+        .attenuate(tool("http: GET https://api.example.com using c"))
+        .unwrap_err();
+    assert_eq!(other.axis(), "secrets");
+    assert_eq!(
+        other.to_string(),
+        "what is held comes with the secrets [a,b], not with the secrets [c]"
+    );
+    let public = tool("http: GET *");
+    assert!(!public.covers(&held) && public.resource.reaches(&held.resource));
+}
+
+#[test]
+fn a_request_is_charged_to_the_grant_that_names_secrets() {
+    let mut table = Table::new();
+    table
+        .issue(grant(1), agent(1), tool("http: GET *"))
+        .unwrap();
+    let naming = tool("http: GET https://api.example.com using a {uses=1}");
+    table.issue(grant(2), agent(1), naming.clone()).unwrap();
+    let need = Need::get("https://api.example.com/x".parse().unwrap());
+    let found = table.authorize(agent(1), &need, &Charge::USE, NOW).unwrap();
+    assert_eq!(table.capability(found), Some(&naming));
+    assert_eq!(
+        table.authorize(agent(1), &need, &Charge::USE, NOW),
+        Ok(grant(1))
+    );
+}
+
+#[test]
 fn bytes_settled_after_the_act_stop_the_next_one() {
     let mut table = tree("tool: * {bytes=10}", &[0], &[]);
     let child = table
@@ -725,8 +775,20 @@ fn every_spelling_of_the_manifests_is_understood() {
         ),
         ("http: GET [::1]:8080", "http: GET [::1]:8080"),
         (
+            "http: GET https://api.example.com/v1/  using  github_token {uses=2}",
+            "http: GET https://api.example.com/v1 using github_token {uses=2}",
+        ),
+        (
+            "http: POST https://*.example.com using [b, a,a]",
+            "http: POST https://*.example.com using [a, b]",
+        ),
+        (
+            "http: GET localhost:8080 using [a]",
+            "http: GET localhost:8080 using a",
+        ),
+        (
             "cargo_run: /ws/*",
-            "exec: cargo [check, clippy, fmt, test] in /ws/*",
+            "exec: cargo [bench, build, check, clippy, doc, fmt, metadata, run, test, tree] in /ws/*",
         ),
         (
             "git_commit: /ws",
@@ -781,6 +843,17 @@ fn what_is_not_a_grant_is_an_error_where_it_stops_being_one() {
         ("http: https://h", 11),
         ("http: GET 169.254.169.254", 10),
         ("http: GET h:0", 10),
+        ("http: GET https://h with a", 20),
+        ("http: GET https://h using", 25),
+        ("http: GET https://h using A", 26),
+        ("http: GET https://h using 1a", 26),
+        ("http: GET https://h using [a b]", 29),
+        ("http: GET https://h using a, b", 27),
+        ("http: GET https://h using [a,b,c,d,e,f,g,h,i]", 43),
+        ("http: GET h using a", 12),
+        ("http: GET https://* using a", 20),
+        ("network: https://h using a", 19),
+        ("web_search using a", 0),
         ("exec: cargo /ws", 12),
         ("inherit: file_read", 0),
         ("custom.: a=b", 0),
@@ -886,7 +959,9 @@ fn templates_put_values_in_typed_places() {
         (
             "cargo_run: {workspace}",
             vec!["/ws"],
-            vec!["exec: cargo [check, clippy, fmt, test] in /ws"],
+            vec![
+                "exec: cargo [bench, build, check, clippy, doc, fmt, metadata, run, test, tree] in /ws",
+            ],
         ),
         ("inherit: file_read", vec![], vec!["inherited"]),
     ] {
@@ -945,6 +1020,7 @@ fn a_value_that_does_not_fit_its_place_is_refused() {
         "file_read: x{a}",
         "inherit: everything",
         "http: GET http://{host}/",
+        "http: GET {url} using a",
     ] {
         assert!(bad.parse::<CapabilityTemplate>().is_err(), "{bad}");
     }

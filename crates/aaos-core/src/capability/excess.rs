@@ -27,6 +27,8 @@ pub enum Excess {
     Method { held: String, wanted: String },
     /// A path outside the prefix.
     PathPrefix { held: String, wanted: String },
+    /// Secrets that are not named.
+    Secrets { held: String, wanted: String },
     /// Another program.
     Program { held: String, wanted: String },
     /// Other arguments.
@@ -85,11 +87,12 @@ impl Excess {
             Self::Scope { held, wanted } => ("scope", 4, held, wanted),
             Self::Name { held, wanted } => ("name", 4, held, wanted),
             Self::Params { held, wanted } => ("params", 4, held, wanted),
-            Self::Uses { held, wanted } => ("uses", 7, held, wanted),
-            Self::Rate { held, wanted } => ("rate", 8, held, wanted),
-            Self::Expiry { held, wanted } => ("expiry", 9, held, wanted),
-            Self::Bytes { held, wanted } => ("bytes", 10, held, wanted),
-            Self::Money { held, wanted } => ("money", 11, held, wanted),
+            Self::Secrets { held, wanted } => ("secrets", 7, held, wanted),
+            Self::Uses { held, wanted } => ("uses", 8, held, wanted),
+            Self::Rate { held, wanted } => ("rate", 9, held, wanted),
+            Self::Expiry { held, wanted } => ("expiry", 10, held, wanted),
+            Self::Bytes { held, wanted } => ("bytes", 11, held, wanted),
+            Self::Money { held, wanted } => ("money", 12, held, wanted),
         }
     }
 }
@@ -111,6 +114,9 @@ impl fmt::Display for Excess {
                 out,
                 "what is held reaches addresses beneath {held}, not {wanted}"
             ),
+            Self::Secrets { .. } => {
+                write!(out, "what is held comes with {held}, not with {wanted}")
+            }
             Self::Program { .. } => {
                 write!(out, "what is held starts the program {held}, not {wanted}")
             }

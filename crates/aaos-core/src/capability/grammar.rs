@@ -3,6 +3,7 @@
 //! ```text
 //! file_read: /data/*                        file_write: /out/report.md
 //! http: GET,HEAD https://api.example.com/v1 http: GET *           network: example.com      web_search
+//! http: GET https://api.example.com using github_token
 //! exec: cargo [check, test] in /ws/*        cargo_run: /ws        git_commit: /ws
 //! tool: mcp.github.*                        spawn: [fetcher, writer]      message: *
 //! memory_read: notes                        memory_write: notes           custom.deploy: stage=test

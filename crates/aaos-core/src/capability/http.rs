@@ -3,6 +3,8 @@
 //! The core resolves no names. `*` and `*.example.com` mean hosts that resolve only to public addresses; the room that
 //! connects checks the address it connects to with [`Reach::of`]. A private address is reached only through a grant
 //! that names that very address or `localhost`; a link-local one (cloud metadata) through none.
+//!
+//! A scope may name secrets that requests to it carry. It holds their names alone; values are no business of the core.
 
 use super::{Excess, quote};
 use std::{
@@ -19,6 +21,22 @@ pub const METHODS_MAX: usize = 16;
 pub const METHOD_BYTES_MAX: usize = 17;
 /// Most components of a path prefix.
 pub const PATH_PREFIX_MAX: usize = 64;
+/// Most secrets one scope names: a key, its identifier, and room.
+pub const SECRETS_MAX: usize = 8;
+/// Longest name of a secret, in bytes.
+pub const SECRET_NAME_BYTES_MAX: usize = 64;
+/// The method by which a client asks a proxy for a tunnel.
+pub(super) const TUNNEL: &str = "CONNECT";
+
+/// Whether a text can name a secret: a lower-case letter, then lower-case letters, digits and `_`, at most
+/// [`SECRET_NAME_BYTES_MAX`] bytes.
+#[must_use]
+pub fn is_secret_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    text.len() <= SECRET_NAME_BYTES_MAX
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.bytes().all(inner)
+}
 
 /// What kind of place an address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,6 +283,8 @@ pub struct HttpScope {
     pub methods: BTreeSet<String>,
     /// The components a URL's path begins with, each percent-encoded in the form [`normal_segment`] gives.
     pub path_prefix: Vec<String>,
+    /// Names of the secrets a request may carry, as [`is_secret_name`] has them; at most [`SECRETS_MAX`].
+    pub secrets: BTreeSet<String>,
 }
 
 impl HttpScope {
@@ -278,6 +298,7 @@ impl HttpScope {
             port: None,
             methods,
             path_prefix: Vec::new(),
+            secrets: BTreeSet::new(),
         }
     }
 
@@ -298,17 +319,33 @@ impl HttpScope {
             port: url.port_or_known_default(),
             methods,
             path_prefix: Vec::new(),
+            secrets: BTreeSet::new(),
         })
     }
 
-    /// Whether every request `other` allows, `self` allows too.
+    /// Whether every request `other` allows, `self` allows too; the secrets they carry aside.
+    #[must_use]
+    pub fn reaches(&self, other: &Self) -> bool {
+        self.reach_excess(other).is_none()
+    }
+
+    /// Whether a secret sent with a request stays with whom it is meant for: the scope names a host or a domain, and
+    /// reaches it encrypted or on this machine's own network.
+    #[must_use]
+    pub fn keeps_secrets(&self) -> bool {
+        self.host != HostScope::Public
+            && (self.schemes == Schemes::Https || self.host.reaches_private())
+    }
+
+    /// Whether every request `other` allows, `self` allows too, with every secret `other` names.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         self.excess(other).is_none()
     }
 
     /// Whether this request is allowed, as far as its text says. Where the host's name must be looked up, the address
-    /// found is judged by who connects.
+    /// found is judged by who connects. What goes through a tunnel (`CONNECT`) is not seen, so a scope with a path
+    /// allows none.
     #[must_use]
     pub fn matches(&self, method: &str, url: &Url) -> bool {
         self.schemes.includes(url.scheme())
@@ -320,7 +357,11 @@ impl HttpScope {
                 self.host
                     .reaches_name(host.strip_suffix('.').unwrap_or(host))
             })
-            && self.reaches_path(url)
+            && if method == TUNNEL {
+                self.path_prefix.is_empty()
+            } else {
+                self.reaches_path(url)
+            }
     }
 
     /// Whether the scope may lead to private addresses.
@@ -346,6 +387,15 @@ impl HttpScope {
     }
 
     pub(super) fn excess(&self, wanted: &Self) -> Option<Excess> {
+        self.reach_excess(wanted).or_else(|| {
+            (!self.secrets.is_superset(&wanted.secrets)).then(|| Excess::Secrets {
+                held: secrets_text(&self.secrets),
+                wanted: secrets_text(&wanted.secrets),
+            })
+        })
+    }
+
+    fn reach_excess(&self, wanted: &Self) -> Option<Excess> {
         let scheme = self.schemes == wanted.schemes || self.schemes == Schemes::Both;
         if !scheme {
             return Some(Excess::Scheme {
@@ -383,12 +433,19 @@ fn port_text(port: Option<u16>) -> String {
     port.map_or_else(|| "any port".to_owned(), |port| port.to_string())
 }
 
-fn joined(methods: &BTreeSet<String>) -> String {
-    methods
+fn joined(names: &BTreeSet<String>) -> String {
+    names
         .iter()
         .map(String::as_str)
         .collect::<Vec<_>>()
         .join(",")
+}
+
+fn secrets_text(secrets: &BTreeSet<String>) -> String {
+    if secrets.is_empty() {
+        return "no secrets".to_owned();
+    }
+    format!("the secrets [{}]", joined(secrets))
 }
 
 fn path_text(prefix: &[String]) -> String {
@@ -454,6 +511,14 @@ impl fmt::Display for HttpScope {
         }
         for segment in &self.path_prefix {
             write!(out, "/{segment}")?;
+        }
+        if let (Some(only), 1) = (self.secrets.first(), self.secrets.len()) {
+            return write!(out, " using {only}");
+        }
+        if !self.secrets.is_empty() {
+            out.write_str(" using [")?;
+            quote::write_list(out, &self.secrets, |out, name| out.write_str(name))?;
+            out.write_str("]")?;
         }
         Ok(())
     }
@@ -577,6 +642,20 @@ mod tests {
         ] {
             assert!(!allows(scope, "GET", url), "{url}");
         }
+    }
+
+    #[test]
+    fn a_tunnel_needs_its_method_and_no_path() {
+        let open = |scope| allows(scope, "CONNECT", "https://h.example:443/");
+        assert!(open("CONNECT https://h.example") && open("GET,CONNECT h.example"));
+        assert!(!open("GET https://h.example") && !open("CONNECT http://h.example:443"));
+        assert!(!open("CONNECT https://h.example/v1"));
+        assert!(!allows(
+            "CONNECT https://h.example/v1",
+            "CONNECT",
+            "https://h.example/v1/x"
+        ));
+        assert!(!open("CONNECT https://h.example:8443"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use form::RENDERED_MAX;
 pub use grammar::{GRANT_BYTES_MAX, GrammarError, parse, parse_in, parse_many};
 pub use http::{
     HostError, HostScope, HttpScope, METHOD_BYTES_MAX, METHODS_MAX, PATH_PREFIX_MAX, Reach,
-    Schemes, normal_segment,
+    SECRET_NAME_BYTES_MAX, SECRETS_MAX, Schemes, is_secret_name, normal_segment,
 };
 pub use limits::{Limits, RATE_COUNT_MAX, Rate};
 pub use name::{NAMES_MAX, NamePattern, NameScope};
@@ -120,6 +120,17 @@ impl Capability {
         }
     }
 
+    /// Names of the secrets that what it allows may carry; none unless it is for HTTP and names some.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let scope = match &self.resource {
+            Resource::Http(scope) => Some(scope),
+            _ => None,
+        };
+        scope
+            .into_iter()
+            .flat_map(|scope| scope.secrets.iter().map(String::as_str))
+    }
+
     /// Whether the resource allows this act. Limits are counted by the grant [`Table`], not here.
     ///
     /// Law: what covers `self` allows everything `self` allows.
@@ -167,7 +178,12 @@ impl Serialize for Capability {
 
 impl<'de> Deserialize<'de> for Capability {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let line = grammar::Line::deserialize(from)?;
-        parse(&line.0).map_err(de::Error::custom)
+        // Only formats made for people have the map form, and only they tell what comes.
+        let line = if from.is_human_readable() {
+            grammar::Line::deserialize(from)?.0
+        } else {
+            String::deserialize(from)?
+        };
+        parse(&line).map_err(de::Error::custom)
     }
 }

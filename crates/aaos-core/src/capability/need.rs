@@ -138,8 +138,10 @@ impl Need {
 /// The request as a scope. A host no grant reaches stays as it is written, so that it is compared and found wanting.
 fn wanted_request(method: &str, url: &Url) -> HttpScope {
     let host = url.host_str().unwrap_or_default();
+    // A tunnel leads to a host, not to a path.
     let segments = url
         .path_segments()
+        .filter(|_| method != super::http::TUNNEL)
         .into_iter()
         .flatten()
         .map(|segment| super::http::normal_segment(segment).unwrap_or_default());
@@ -153,6 +155,7 @@ fn wanted_request(method: &str, url: &Url) -> HttpScope {
         port: url.port_or_known_default(),
         methods: BTreeSet::from([method.to_owned()]),
         path_prefix: segments.collect(),
+        secrets: BTreeSet::new(),
     }
 }
 

@@ -150,6 +150,16 @@ impl Resource {
         }
     }
 
+    /// Whether every act `other` allows, `self` allows too; the secrets that go with them aside. What is denied is denied
+    /// whatever it would carry.
+    #[must_use]
+    pub fn reaches(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Http(held), Self::Http(wanted)) => held.reaches(wanted),
+            _ => self.covers(other),
+        }
+    }
+
     /// Whether this act is allowed. A custom resource allows none.
     #[must_use]
     pub fn allows(&self, need: &Need) -> bool {

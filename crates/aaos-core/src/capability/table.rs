@@ -382,6 +382,12 @@ impl Table {
         self.grants.get(&grant).map(|grant| grant.holder)
     }
 
+    /// What a grant allows.
+    #[must_use]
+    pub fn capability(&self, grant: GrantId) -> Option<&Capability> {
+        self.grants.get(&grant).map(|grant| &grant.capability)
+    }
+
     /// The grant it was made from.
     #[must_use]
     pub fn parent(&self, grant: GrantId) -> Option<GrantId> {
@@ -426,10 +432,14 @@ impl Table {
         now: Timestamp,
     ) -> Result<GrantId, Refusal> {
         let mut best = Best::default();
-        for (id, grant) in self
-            .of_holder(holder)
-            .filter(|(_, grant)| grant.capability.allows(need))
-        {
+        // Of grants that would do, one that names secrets comes first: a request that carries one needs it.
+        let of_kind = |naming: bool| {
+            self.of_holder(holder).filter(move |(_, grant)| {
+                (grant.capability.secrets().next().is_some() == naming)
+                    && grant.capability.allows(need)
+            })
+        };
+        for (id, grant) in of_kind(true).chain(of_kind(false)) {
             match self.chargeable(id, grant, charge, now) {
                 Ok(()) => return Ok(id),
                 Err(refusal) => best.refused(refusal),

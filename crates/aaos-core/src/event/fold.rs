@@ -8,6 +8,7 @@ use crate::{
     id::{AgentId, RoleName, RunId, SubtaskId},
     model::{ModelRef, Usage},
     plan::{Plan, check::kept},
+    proof::Layer,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,9 @@ pub struct RunView {
     pub profile: String,
     /// The backend that runs its tools.
     pub backend: String,
+    /// Layers of confinement that one of its workers or more went without, as the operator allows.
+    #[serde(default)]
+    pub layers_missing: BTreeSet<Layer>,
     /// The models that serve it, for people.
     pub model: String,
     /// Where it is.
@@ -175,6 +179,7 @@ impl RunView {
             operator: self.operator,
             profile: self.profile.clone(),
             backend: self.backend.clone(),
+            layers_missing: self.layers_missing.clone(),
             model: self.model.clone(),
             state: self.state,
             mode: self.mode,
@@ -216,6 +221,7 @@ impl RunView {
             operator: *operator,
             profile: profile.clone(),
             backend: backend.0.clone(),
+            layers_missing: BTreeSet::new(),
             model: model.clone(),
             state: RunState::Planning,
             mode: None,
@@ -289,6 +295,7 @@ impl RunView {
             Kind::OrchestrationSelected { mode, .. } => self.mode = Some(*mode),
             Kind::PlanProduced { plan, .. } => self.take_plan(plan),
             Kind::PlanReplanned { .. } => self.go_to(RunState::Planning),
+            Kind::WorkerStarted { missing, .. } => self.layers_missing.extend(missing),
             Kind::RunStopRequested { .. } if !self.state.is_final() => {
                 self.state = RunState::Stopping
             }
@@ -777,6 +784,26 @@ mod tests {
         let mut read: RunView = serde_json::from_str(&stored).unwrap();
         read.apply(last);
         assert_eq!(read, story.view());
+    }
+
+    #[test]
+    fn a_layer_that_one_worker_went_without_shows_on_its_run() {
+        let proof = crate::proof::Proof {
+            profile: crate::proof::Profile::Plain,
+            landlock_abi: 7,
+            layers: Layer::required_by_default(),
+            canaries: Vec::new(),
+        };
+        let worker = |missing: &[Layer]| Kind::WorkerStarted {
+            proof: proof.clone(),
+            missing: missing.to_vec(),
+            pooled: false,
+            elapsed_us: 1,
+        };
+        let story = half_done().then(Some(ONE), worker(&[Layer::Landlock]));
+        let view = story.then(Some(TWO), worker(&[])).view();
+        assert_eq!(view.layers_missing, BTreeSet::from([Layer::Landlock]));
+        assert_eq!(view.summary().layers_missing, view.layers_missing);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::{
     id::{AgentId, GrantId, RoleName, SubtaskId},
     model::{ModelRef, Stop, Usage},
     plan::Plan,
+    proof::{Layer, Proof},
     tool::{Effect, Placement},
     value::Value,
 };
@@ -265,6 +266,9 @@ pub enum Kind {
         grant: GrantId,
         /// How many grants derived from it ended with it.
         descendants: u32,
+        /// The operator who asked for it, as a user number; none if it ended with its agent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operator: Option<u32>,
     },
     /// A model is about to be asked.
     ModelRequested {
@@ -371,6 +375,58 @@ pub enum Kind {
         /// How often it has come.
         attempt_count: u32,
     },
+    /// A worker is confined, has proved it, and takes calls.
+    WorkerStarted {
+        /// What it showed.
+        proof: Proof,
+        /// Layers that are missing and that the operator does not require.
+        missing: Vec<Layer>,
+        /// Whether it had been started beforehand and waited.
+        pooled: bool,
+        /// From the wish to the proof, in microseconds.
+        elapsed_us: u64,
+    },
+    /// A worker was not started: a required layer is missing, or something got past it.
+    WorkerRefused {
+        /// The layer, if one is to blame.
+        layer: Option<Layer>,
+        /// What was missing, or got through.
+        missing: String,
+        /// What would fix it.
+        next_step: String,
+    },
+    /// A worker is gone before its agent; calls in flight failed with it.
+    WorkerLost {
+        /// What is known.
+        reason: String,
+    },
+    /// A connection out was allowed, and made unless a later event of the call says otherwise.
+    ConnectionAllowed {
+        /// The request's method; `CONNECT` for a tunnel.
+        method: String,
+        /// Scheme, host, port and path; no query.
+        url: String,
+        /// The address connected to; none if it was not connected.
+        address: Option<String>,
+    },
+    /// A connection out was refused.
+    ConnectionRefused {
+        /// The request's method; `CONNECT` for a tunnel.
+        method: String,
+        /// Scheme, host, port and path; no query.
+        url: String,
+        /// The axis on which it was too much.
+        axis: String,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A call tried to connect out more often than is recorded one by one.
+    ConnectionsOmitted {
+        /// Further connections that were allowed.
+        allowed: u64,
+        /// Further connections that were refused.
+        refused: u64,
+    },
     /// Earlier messages were replaced by a summary to make room.
     ContextSummarized {
         /// How many.
@@ -414,6 +470,10 @@ impl Kind {
             | Self::CapabilityRefused { .. }
             | Self::CapabilityDenied { .. }
             | Self::CapabilityRevoked { .. }
+            | Self::WorkerRefused { .. }
+            | Self::WorkerLost { .. }
+            | Self::ConnectionRefused { .. }
+            | Self::ConnectionsOmitted { .. }
             | Self::ModelRetried { .. }
             | Self::ModelFailed { .. }
             | Self::BudgetRefused { .. }

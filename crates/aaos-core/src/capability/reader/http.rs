@@ -1,15 +1,17 @@
-//! Reads methods and addresses.
+//! Reads methods, addresses, and the names of secrets.
 
 use super::Reader;
 use crate::capability::{
     GrammarError, HostScope, HttpScope, NAMES_MAX, Schemes,
     form::Form,
-    http::{METHOD_BYTES_MAX, METHODS_MAX, PATH_PREFIX_MAX, normal_segment},
+    http::{
+        METHOD_BYTES_MAX, METHODS_MAX, PATH_PREFIX_MAX, SECRETS_MAX, is_secret_name, normal_segment,
+    },
 };
 use std::collections::BTreeSet;
 
 impl Reader<'_> {
-    /// `GET,HEAD https://api.example.com/v1`.
+    /// `GET,HEAD https://api.example.com/v1 using github_token`.
     pub(in crate::capability) fn http(&mut self) -> Result<Form, GrammarError> {
         let mut methods = BTreeSet::new();
         loop {
@@ -36,7 +38,70 @@ impl Reader<'_> {
             ));
         }
         self.spaces();
-        self.target(methods)
+        let form = self.target(methods)?;
+        self.spaces();
+        let start = self.at;
+        if self.rest().is_empty() || self.at_limits() {
+            return Ok(form);
+        }
+        let secrets = self.using()?;
+        match form {
+            Form::Http(scope) if scope.keeps_secrets() => {
+                Ok(Form::Http(HttpScope { secrets, ..scope }))
+            }
+            Form::Http(_) => Err(self.error(
+                start,
+                "no secrets here: they go to a host or domain that is named, over https or to a private address",
+            )),
+            _ => Err(self.error(
+                start,
+                "no secrets here: they go to a host that is written out, not to a parameter's",
+            )),
+        }
+    }
+
+    /// `using name`, `using [a, b]`.
+    fn using(&mut self) -> Result<BTreeSet<String>, GrammarError> {
+        let start = self.at;
+        if self.take_while(|character| character.is_ascii_alphabetic()) != "using" {
+            return Err(self.error(
+                start,
+                "`using` and the name of a secret, limits, or the end",
+            ));
+        }
+        self.spaces();
+        let mut secrets = BTreeSet::new();
+        if !self.eat('[') {
+            secrets.insert(self.secret()?);
+            return Ok(secrets);
+        }
+        loop {
+            self.spaces();
+            if secrets.len() >= SECRETS_MAX {
+                return Err(self.expected(format!("at most {SECRETS_MAX} secrets")));
+            }
+            secrets.insert(self.secret()?);
+            self.spaces();
+            if self.eat(']') {
+                return Ok(secrets);
+            }
+            if !self.eat(',') {
+                return Err(self.expected("`,` or `]`"));
+            }
+        }
+    }
+
+    fn secret(&mut self) -> Result<String, GrammarError> {
+        let start = self.at;
+        let name = self.take_while(|character| character.is_alphanumeric() || character == '_');
+        if is_secret_name(name) {
+            Ok(name.to_owned())
+        } else {
+            Err(self.error(
+                start,
+                "the name of a secret: lower-case letters, digits and `_`, a letter first",
+            ))
+        }
     }
 
     pub(super) fn network(&mut self) -> Result<Vec<Form>, GrammarError> {
@@ -92,6 +157,7 @@ impl Reader<'_> {
             port,
             methods,
             path_prefix,
+            secrets: BTreeSet::new(),
         }))
     }
 

@@ -18,7 +18,9 @@ use super::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Subcommands `cargo_run` stands for: those of the tool of that name.
-const CARGO_SUBCOMMANDS: [&str; 4] = ["check", "clippy", "fmt", "test"];
+const CARGO_SUBCOMMANDS: [&str; 10] = [
+    "bench", "build", "check", "clippy", "doc", "fmt", "metadata", "run", "test", "tree",
+];
 /// Subcommands `git_commit` stands for: those the tool of that name needs.
 const GIT_SUBCOMMANDS: [&str; 4] = ["add", "commit", "rev-parse", "status"];
 
