@@ -8,6 +8,7 @@ use aaos_core::{
     capability::Capability,
     event::BackendName,
     id::{AgentId, CallId, RunId, ToolName},
+    proof::{Layer, Proof},
     time::Span,
     tool::Placement,
 };
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use std::sync::Arc;
 
 /// An agent whose tools are to run somewhere.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LaunchSpec {
     /// The agent.
     pub agent: AgentId,
@@ -32,12 +33,46 @@ pub struct LaunchSpec {
     /// anywhere else may be an agent's work and is refused. May be empty: then nothing outside `base` and `folder`
     /// is reached through a link.
     pub anchors: Vec<String>,
+    /// Told what becomes of the worker, so that it is an event.
+    pub witness: Arc<dyn Witness>,
+}
+
+/// What becomes of a worker.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WorkerNote {
+    /// It is confined and takes calls; also when it takes the place of one before it.
+    Started {
+        /// What it showed.
+        proof: Proof,
+        /// Layers that are missing and that the operator does not require.
+        missing: Vec<Layer>,
+        /// Whether it had been started beforehand and waited.
+        pooled: bool,
+        /// From the wish to the proof, in microseconds.
+        elapsed_us: u64,
+    },
+    /// It was not started; the launch or the call fails with the same words.
+    Refused(LaunchError),
+    /// It is gone before it was stopped.
+    Lost {
+        /// What is known.
+        reason: String,
+    },
+}
+
+/// Hears what becomes of one agent's worker. A backend without processes has nothing to tell it.
+#[async_trait]
+pub trait Witness: Send + Sync {
+    /// Records a note before anything that follows from it happens.
+    async fn note(&self, note: WorkerNote);
 }
 
 /// Why a worker could not be started. Never a reason to run elsewhere.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{missing}. {next_step}")]
 pub struct LaunchError {
+    /// The layer of confinement that is missing or was got past, if one is to blame.
+    pub layer: Option<Layer>,
     /// What was missing.
     pub missing: String,
     /// What would fix it.
@@ -89,6 +124,11 @@ pub trait Worker: Send + Sync {
     /// # Errors
     /// `Power` if the path is out of reach or cannot be looked at, `WorkerLost`.
     async fn inspect(&self, path: &str) -> Result<Option<u64>, ToolError>;
+
+    /// Told that the agent holds less from now on: `left` is all that is still its. Returns when nothing it does from
+    /// here on can reach beyond: programs in flight are ended, files and hosts outside are refused, mounts outside are
+    /// gone. Calls that rest on what was revoked have been dropped by the caller before.
+    async fn narrow(&self, left: Vec<Capability>);
 
     /// Ends it, and what it started with it. Called once; returns when it is gone.
     async fn stop(&self);

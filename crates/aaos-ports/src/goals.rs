@@ -6,7 +6,7 @@ use aaos_core::{
     capability::Capability,
     event::{Mode, RunView, Seq},
     failure::Failure,
-    id::RunId,
+    id::{AgentId, GrantId, RunId},
     plan::Plan,
 };
 use async_trait::async_trait;
@@ -113,4 +113,46 @@ pub trait Goals: Send + Sync {
 
     /// A run's events after `after`, past and live.
     fn watch(&self, run: RunId, after: Seq) -> Watch;
+}
+
+/// One grant of a run that may still be used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LiveGrant {
+    /// Its handle, which names it to [`Authority::revoke`].
+    pub grant: GrantId,
+    /// The agent that holds it; none for the run's own envelope, from which all others were made.
+    pub agent: Option<AgentId>,
+    /// The grant it was made from; none for the operator's own.
+    pub parent: Option<GrantId>,
+    /// What it allows.
+    pub capability: Capability,
+}
+
+/// What ended with a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Grants made from it, over any number of steps.
+    pub descendants: u32,
+    /// Calls in flight that rested on one of them.
+    pub calls: u32,
+}
+
+/// What runs that are going on may still do, and taking it back. Used by the command line.
+#[async_trait]
+pub trait Authority: Send + Sync {
+    /// Every live grant of a run: its own envelope first, then each agent's, in the order they were given.
+    ///
+    /// # Errors
+    /// `Unknown`, `Ended`.
+    async fn grants(&self, run: RunId) -> Result<Vec<LiveGrant>, GoalError>;
+
+    /// Ends a grant and everything made from it. When it returns, no new act rests on any of them, calls in flight
+    /// that did have been ended, agents whose start rested on one are told to end, and every worker has been told what
+    /// is left.
+    ///
+    /// # Errors
+    /// `Unknown`, `Ended`; `Invalid` if the run has no such live grant; `Unavailable` if it could not be recorded, in
+    /// which case it is revoked all the same.
+    async fn revoke(&self, run: RunId, grant: GrantId, operator: u32)
+    -> Result<Revoked, GoalError>;
 }

@@ -11,13 +11,15 @@ pub mod goals;
 pub mod journal;
 pub mod power;
 pub mod provider;
+pub mod secrets;
 pub mod tool;
 
-pub use backend::{Backend, LaunchError, LaunchSpec, Worker, WorkerCall};
+pub use backend::{Backend, LaunchError, LaunchSpec, Witness, Worker, WorkerCall, WorkerNote};
 pub use catalog::{Catalog, RoleProblem};
 pub use clock::{Clock, Ids};
-pub use goals::{GoalError, Goals, Submit};
+pub use goals::{Authority, GoalError, Goals, LiveGrant, Revoked, Submit};
 pub use journal::{Digest, Durability, Filter, Journal, JournalError, Sink, Watch, WatchItem};
-pub use power::{Files, Gate, Http, PowerError, Powers, Spawn};
+pub use power::{Admitted, Connection, Exec, Files, Gate, Http, PowerError, Powers, Spawn};
 pub use provider::{Delta, DeltaSink, Provider, ProviderError};
+pub use secrets::Secrets;
 pub use tool::{AnyTool, Tool, ToolError, ToolOutput};

@@ -3,14 +3,16 @@
 use aaos_core::{
     capability::{FileRight, Need},
     id::{CallId, RoleName},
+    secret::Secret,
     tool::Power,
     value::Value,
 };
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, io::Read, sync::Arc};
 
 /// Why a power did not do what it was asked.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum PowerError {
     /// The call was not handed this power.
     #[error("this call holds no {0:?} power")]
@@ -65,7 +67,7 @@ pub struct OpenFile {
 }
 
 /// What a directory holds at a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryKind {
     /// A regular file.
     File,
@@ -78,7 +80,7 @@ pub enum EntryKind {
 }
 
 /// One name in a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Absolute path.
     pub path: String,
@@ -89,7 +91,7 @@ pub struct Entry {
 }
 
 /// How a file is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WriteMode {
     /// The whole content is replaced in one step; a reader sees the old or the new, never a part.
     Replace,
@@ -198,20 +200,122 @@ pub struct HttpAnswer {
 pub trait Http: Send + Sync {
     /// Sends a request, follows at most five redirects, and asks `gate` before each hop. Connects only to an address
     /// that was checked: private, loopback, link-local and metadata addresses are refused unless the capability names
-    /// that address itself.
+    /// that address itself. Every hop, allowed or refused, is noted at the gate.
+    ///
+    /// A header value may hold placeholders, `{{secret:NAME}}`. They are filled in per hop from what the gate admitted
+    /// the hop with, after every other check; a name that came with no admission is `Denied`. A secret's value in an
+    /// answer is put back to its placeholder.
     ///
     /// # Errors
     /// `Denied` by the gate or the address check, `TooLarge`, `Io` with the destination and what went wrong.
     async fn send(&self, request: HttpRequest, gate: &dyn Gate) -> Result<HttpAnswer, PowerError>;
 }
 
-/// The one authority, asked at the point of use. Called by powers while a tool runs; must not block.
+/// What came with an admission.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admitted {
+    /// Values of the secrets that the admitting grant names; each is for this one destination only.
+    pub secrets: BTreeMap<String, Secret<String>>,
+}
+
+/// One attempt to connect out, for the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The request's method; `CONNECT` for a tunnel.
+    pub method: String,
+    /// Scheme, host, port and path; no query, no user name.
+    pub url: String,
+    /// What became of it.
+    pub outcome: ConnectionOutcome,
+}
+
+/// What became of an attempt to connect out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConnectionOutcome {
+    /// It was allowed.
+    Allowed {
+        /// The address connected to; none if no connection came about.
+        address: Option<String>,
+    },
+    /// It was refused.
+    Refused {
+        /// The axis on which it was too much.
+        axis: String,
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// The one authority, asked at the point of use. Called by powers while a tool runs.
+#[async_trait]
 pub trait Gate: Send + Sync {
     /// Checks and charges one need of the call the gate was made for.
     ///
     /// # Errors
     /// `Denied`, with the axis.
-    fn admit(&self, need: &Need) -> Result<(), PowerError>;
+    async fn admit(&self, need: &Need) -> Result<Admitted, PowerError>;
+
+    /// Records one attempt to connect out, allowed or refused. A bounded number per call is kept.
+    fn note(&self, connection: Connection);
+}
+
+/// A program to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program as grants name it: a bare name, or an absolute path.
+    pub program: String,
+    /// Its arguments, without the program's own name.
+    pub args: Vec<String>,
+    /// Directory it is started in; relative ones start from the agent's base.
+    pub directory: String,
+    /// Variables set beside the small fixed environment of a worker.
+    pub env: Vec<(String, String)>,
+    /// What it reads from its standard input.
+    pub stdin: Vec<u8>,
+    /// Most bytes kept of each of its two outputs: the first half and the last. The rest is read and dropped.
+    pub output_bytes_max: usize,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// One output of a program, cut in its middle if it was long.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captured {
+    /// The first bytes.
+    pub head: Vec<u8>,
+    /// Bytes left out between the two.
+    pub dropped: u64,
+    /// The last bytes; empty unless something was left out.
+    pub tail: Vec<u8>,
+}
+
+/// A program that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// How.
+    pub ended: Ended,
+    /// Its standard output.
+    pub stdout: Captured,
+    /// Its standard error.
+    pub stderr: Captured,
+}
+
+/// Starting programs, confined as their agent is. Blocks until the program has ended; callers are on a thread that may.
+pub trait Exec: Send + Sync {
+    /// Runs one program to its end. Whatever it started is gone when this returns; so it is at the call's deadline and
+    /// when the call is dropped. Programs of one agent run one after the other.
+    ///
+    /// # Errors
+    /// `Denied` if this start is not granted or not declared by the call, `NotFound` if there is no such program,
+    /// `Io`.
+    fn run(&self, command: Command) -> Result<Finished, PowerError>;
 }
 
 /// Starting further agents, for tools that may.
@@ -243,6 +347,7 @@ pub struct Powers {
     gate: Arc<dyn Gate>,
     files: Option<Arc<dyn Files>>,
     http: Option<Arc<dyn Http>>,
+    exec: Option<Arc<dyn Exec>>,
     spawn: Option<Arc<dyn Spawn>>,
 }
 
@@ -255,6 +360,7 @@ impl Powers {
             gate,
             files: None,
             http: None,
+            exec: None,
             spawn: None,
         }
     }
@@ -270,6 +376,13 @@ impl Powers {
     #[must_use]
     pub fn with_http(mut self, http: Arc<dyn Http>) -> Self {
         self.http = Some(http);
+        self
+    }
+
+    /// With the starting of programs.
+    #[must_use]
+    pub fn with_exec(mut self, exec: Arc<dyn Exec>) -> Self {
+        self.exec = Some(exec);
         self
     }
 
@@ -308,6 +421,14 @@ impl Powers {
         http.send(request, &*self.gate).await
     }
 
+    /// The power to start programs.
+    ///
+    /// # Errors
+    /// It was not handed over.
+    pub fn exec(&self) -> Result<&dyn Exec, PowerError> {
+        self.exec.as_deref().ok_or(PowerError::NotHeld(Power::Exec))
+    }
+
     /// The power to start agents.
     ///
     /// # Errors
@@ -319,9 +440,9 @@ impl Powers {
     }
 }
 
-/// A need with its file path made absolute and normal: a relative path starts from `base`, `.` and `..` are resolved
-/// lexically. Other needs stay as they are. The authority and the worker both use this, so that what is authorised and
-/// what is opened are the same path.
+/// A need with its file path or directory made absolute and normal: a relative one starts from `base`, `.` and `..` are
+/// resolved lexically. Other needs stay as they are. The authority and the worker both use this, so that what is
+/// authorised and what is opened are the same path.
 ///
 /// # Errors
 /// `Denied` if the path is empty, climbs above the root, holds NUL or is too long.
@@ -334,6 +455,15 @@ pub fn at_base(need: Need, base: &str) -> Result<Need, PowerError> {
         Need::FileTree { right, path } => Need::FileTree {
             right,
             path: absolute(&path, base)?,
+        },
+        Need::Exec {
+            program,
+            args,
+            workspace,
+        } => Need::Exec {
+            program,
+            args,
+            workspace: absolute(&workspace, base)?,
         },
         other => other,
     })

@@ -4,6 +4,7 @@ use crate::power::{PowerError, Powers};
 use aaos_core::{
     capability::Need,
     id::ToolName,
+    time::Span,
     tool::{Effect, Power, ToolSpec},
 };
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ pub struct ToolOutput {
 }
 
 /// Why a tool did not do what it was asked.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum ToolError {
     /// The input does not fit the schema.
     #[error("{tool}: {problem}")]
@@ -85,7 +86,12 @@ pub struct About {
     pub powers: &'static [Power],
     /// What it does to the world.
     pub effect: Effect,
+    /// Longest time one call may take.
+    pub deadline: Span,
 }
+
+/// Longest time a call takes that starts no program: enough for a slow server or a search over a large tree.
+pub const DEADLINE: Span = Span::from_secs(120);
 
 /// A tool as the runtime holds it. Implemented for every [`Tool`]; tools known only at run time implement it.
 #[async_trait]
@@ -136,6 +142,7 @@ impl<T: Tool> Described<T> {
             input_schema: schema.to_value(),
             powers: about.powers.to_vec(),
             effect: about.effect,
+            deadline: about.deadline,
         };
         Ok(Self { tool, spec })
     }
