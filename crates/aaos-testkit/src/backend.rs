@@ -1,9 +1,15 @@
 //! The fakes of a gate and of a backend whose workers run tools where they are called, with the powers they were given.
 
-use aaos_core::{capability::Need, event::BackendName, id::ToolName, tool::Power};
+use aaos_core::{
+    capability::{Capability, Need},
+    event::BackendName,
+    id::{AgentId, ToolName},
+    proof::{Layer, Profile, Proof},
+    tool::Power,
+};
 use aaos_ports::{
-    AnyTool, Backend, Files, Gate, Http, LaunchError, LaunchSpec, PowerError, Powers, ToolError,
-    ToolOutput, Worker, WorkerCall, power::EntryKind,
+    Admitted, AnyTool, Backend, Connection, Files, Gate, Http, LaunchError, LaunchSpec, PowerError,
+    Powers, ToolError, ToolOutput, Witness, Worker, WorkerCall, WorkerNote, power::EntryKind,
 };
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -22,6 +28,7 @@ use crate::files::MemoryTree;
 #[derive(Debug, Default)]
 pub struct OpenGate {
     asked: Mutex<Vec<Need>>,
+    noted: Mutex<Vec<Connection>>,
 }
 
 impl OpenGate {
@@ -33,15 +40,32 @@ impl OpenGate {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
+
+    /// The connections it was told of, in order.
+    #[must_use]
+    pub fn noted(&self) -> Vec<Connection> {
+        self.noted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
 }
 
+#[async_trait]
 impl Gate for OpenGate {
-    fn admit(&self, need: &Need) -> Result<(), PowerError> {
+    async fn admit(&self, need: &Need) -> Result<Admitted, PowerError> {
         self.asked
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(need.clone());
-        Ok(())
+        Ok(Admitted::default())
+    }
+
+    fn note(&self, connection: Connection) {
+        self.noted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connection);
     }
 }
 
@@ -49,8 +73,11 @@ impl Gate for OpenGate {
 #[derive(Debug, Default, Clone, Copy)]
 pub struct ClosedGate;
 
+#[async_trait]
 impl Gate for ClosedGate {
-    fn admit(&self, need: &Need) -> Result<(), PowerError> {
+    fn note(&self, _connection: Connection) {}
+
+    async fn admit(&self, need: &Need) -> Result<Admitted, PowerError> {
         Err(PowerError::Denied {
             need: need.to_string(),
             axis: "grant".to_owned(),
@@ -59,13 +86,19 @@ impl Gate for ClosedGate {
     }
 }
 
-/// A backend over a tree in memory. Its launches can be made to fail.
+/// Whose worker was told what is left, in order.
+type Narrowed = Arc<Mutex<Vec<(AgentId, Vec<Capability>)>>>;
+
+/// A backend over a tree in memory. Its launches can be made to fail. It tells its witnesses of workers as a backend
+/// with processes does.
 pub struct FakeBackend {
     tools: Vec<Arc<dyn AnyTool>>,
     tree: MemoryTree,
     http: Arc<dyn Http>,
     refusal: Option<LaunchError>,
+    missing: Vec<Layer>,
     launched: Mutex<Vec<LaunchSpec>>,
+    narrowed: Narrowed,
 }
 
 impl FakeBackend {
@@ -77,7 +110,9 @@ impl FakeBackend {
             tree,
             http,
             refusal: None,
+            missing: Vec::new(),
             launched: Mutex::default(),
+            narrowed: Narrowed::default(),
         }
     }
 
@@ -86,6 +121,22 @@ impl FakeBackend {
     pub fn refusing(mut self, refusal: LaunchError) -> Self {
         self.refusal = Some(refusal);
         self
+    }
+
+    /// The same, whose workers go without these layers.
+    #[must_use]
+    pub fn missing(mut self, layers: &[Layer]) -> Self {
+        self.missing = layers.to_vec();
+        self
+    }
+
+    /// Whose worker was told what is left to it, in order.
+    #[must_use]
+    pub fn narrowed(&self) -> Vec<(AgentId, Vec<Capability>)> {
+        self.narrowed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// What was launched, in order.
@@ -110,8 +161,12 @@ impl Backend for FakeBackend {
 
     async fn launch(&self, spec: LaunchSpec) -> Result<Box<dyn Worker>, LaunchError> {
         if let Some(refusal) = &self.refusal {
+            spec.witness
+                .note(WorkerNote::Refused(refusal.clone()))
+                .await;
             return Err(refusal.clone());
         }
+        spec.witness.note(started(&self.missing)).await;
         self.launched
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -124,9 +179,30 @@ impl Backend for FakeBackend {
                 .collect(),
             tree: self.tree.clone(),
             http: Arc::clone(&self.http),
+            left: Mutex::new(spec.capabilities.clone()),
+            narrowed: Arc::clone(&self.narrowed),
             spec,
             stopped: AtomicBool::new(false),
         }))
+    }
+}
+
+/// What a worker shows that proves nothing and leaves these layers out.
+fn started(missing: &[Layer]) -> WorkerNote {
+    let layers = Layer::required_by_default();
+    WorkerNote::Started {
+        proof: Proof {
+            profile: Profile::Plain,
+            landlock_abi: 0,
+            layers: layers
+                .into_iter()
+                .filter(|layer| !missing.contains(layer))
+                .collect(),
+            canaries: Vec::new(),
+        },
+        missing: missing.to_vec(),
+        pooled: false,
+        elapsed_us: 1,
     }
 }
 
@@ -135,7 +211,46 @@ struct FakeWorker {
     tree: MemoryTree,
     http: Arc<dyn Http>,
     spec: LaunchSpec,
+    left: Mutex<Vec<Capability>>,
+    narrowed: Narrowed,
     stopped: AtomicBool,
+}
+
+impl FakeWorker {
+    /// What the agent still holds.
+    fn held(&self) -> Vec<Capability> {
+        self.left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// A witness that remembers what it was told.
+#[derive(Debug, Default)]
+pub struct Notes {
+    noted: Mutex<Vec<WorkerNote>>,
+}
+
+impl Notes {
+    /// What it was told, in order.
+    #[must_use]
+    pub fn noted(&self) -> Vec<WorkerNote> {
+        self.noted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+#[async_trait]
+impl Witness for Notes {
+    async fn note(&self, note: WorkerNote) {
+        self.noted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(note);
+    }
 }
 
 #[async_trait]
@@ -153,9 +268,7 @@ impl Worker for FakeWorker {
         }
         let mut powers = Powers::none(call.call, Arc::clone(&call.gate));
         if tool.spec().powers.contains(&Power::Files) {
-            powers = powers.with_files(Arc::new(
-                self.tree.power(&self.spec.capabilities, &self.spec.base),
-            ));
+            powers = powers.with_files(Arc::new(self.tree.power(&self.held(), &self.spec.base)));
         }
         if tool.spec().powers.contains(&Power::Http) {
             powers = powers.with_http(Arc::clone(&self.http));
@@ -178,15 +291,19 @@ impl Worker for FakeWorker {
                 reason: "it was stopped".to_owned(),
             });
         }
-        match self
-            .tree
-            .power(&self.spec.capabilities, &self.spec.base)
-            .stat(path)
-        {
+        match self.tree.power(&self.held(), &self.spec.base).stat(path) {
             Ok(entry) => Ok((entry.kind == EntryKind::File).then_some(entry.size)),
             Err(PowerError::NotFound(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    async fn narrow(&self, left: Vec<Capability>) {
+        self.narrowed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((self.spec.agent, left.clone()));
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
     }
 
     async fn stop(&self) {

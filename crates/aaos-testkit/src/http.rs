@@ -1,9 +1,9 @@
-//! The fake of the HTTP power: answers by URL, redirects included, with the gate asked before each hop.
+//! The fake of the HTTP power: answers by URL, redirects included, with the gate asked before each hop and told of it.
 
 use aaos_core::capability::Need;
 use aaos_ports::{
-    Gate, Http, PowerError,
-    power::{HttpAnswer, HttpRequest},
+    Admitted, Connection, Gate, Http, PowerError,
+    power::{ConnectionOutcome, HttpAnswer, HttpRequest},
 };
 use async_trait::async_trait;
 use std::{
@@ -14,6 +14,10 @@ use url::Url;
 
 /// Most redirects that are followed, as the port says.
 const REDIRECTS_MAX: usize = 5;
+
+/// Where every page of this world is served from.
+/// Source: RFC 5737, addresses for documentation.
+const ADDRESS: &str = "192.0.2.1:443";
 
 /// What an address answers.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +35,7 @@ pub enum Page {
 pub struct Pages {
     pages: BTreeMap<String, Page>,
     seen: Mutex<Vec<HttpRequest>>,
+    hops: Mutex<Vec<(Url, Admitted)>>,
 }
 
 impl Pages {
@@ -60,6 +65,47 @@ impl Pages {
     }
 }
 
+impl Pages {
+    /// Every hop that was admitted, with what came with the admission.
+    #[must_use]
+    pub fn hops(&self) -> Vec<(Url, Admitted)> {
+        self.hops
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Asks before a hop and tells what became of it, as every HTTP power does.
+    async fn hop(&self, method: &str, url: &Url, gate: &dyn Gate) -> Result<(), PowerError> {
+        let need = Need::Http {
+            method: method.to_owned(),
+            url: url.clone(),
+        };
+        let asked = gate.admit(&need).await;
+        let outcome = match &asked {
+            Ok(_) => ConnectionOutcome::Allowed {
+                address: Some(ADDRESS.to_owned()),
+            },
+            Err(PowerError::Denied { axis, reason, .. }) => ConnectionOutcome::Refused {
+                axis: axis.clone(),
+                reason: reason.clone(),
+            },
+            Err(error) => ConnectionOutcome::Refused {
+                axis: "gate".to_owned(),
+                reason: error.to_string(),
+            },
+        };
+        gate.note(Connection {
+            method: method.to_owned(),
+            url: url.to_string(),
+            outcome,
+        });
+        let mut hops = self.hops.lock().unwrap_or_else(PoisonError::into_inner);
+        hops.push((url.clone(), asked?));
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Http for Pages {
     async fn send(&self, request: HttpRequest, gate: &dyn Gate) -> Result<HttpAnswer, PowerError> {
@@ -69,10 +115,7 @@ impl Http for Pages {
             .push(request.clone());
         let mut url = request.url;
         for _ in 0..=REDIRECTS_MAX {
-            gate.admit(&Need::Http {
-                method: request.method.clone(),
-                url: url.clone(),
-            })?;
+            self.hop(&request.method, &url, gate).await?;
             let (status, content_type, mut body) = match self.pages.get(url.as_str()) {
                 None => (404, "text/plain".to_owned(), b"not found".to_vec()),
                 Some(Page::Content(status, content_type, body)) => {

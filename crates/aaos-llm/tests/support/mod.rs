@@ -437,6 +437,7 @@ pub fn tool(name: &str) -> ToolSpec {
         input_schema: json!({"type": "object", "properties": {"path": {"type": "string"}}}),
         powers: vec![],
         effect: Effect::Read,
+        deadline: aaos_core::time::Span::from_secs(120),
     }
 }
 

@@ -1,153 +1,74 @@
 //! What every backend promises, run by the fake and by the real ones.
 
-use crate::backend::{ClosedGate, OpenGate};
+use crate::backend::{ClosedGate, Notes, OpenGate};
 use aaos_core::{
-    capability::Need,
+    capability::Capability,
     id::{AgentId, CallId, RunId},
     time::Span,
-    tool::{Effect, Power, ToolSpec},
+    tool::Power,
 };
 use aaos_ports::{
-    AnyTool, Backend, Gate, LaunchSpec, PowerError, Powers, ToolError, ToolOutput, Worker,
-    WorkerCall,
+    Backend, Gate, LaunchSpec, PowerError, ToolError, ToolOutput, Worker, WorkerCall,
 };
-use async_trait::async_trait;
 use serde_json::{Value, json};
-use std::{io::Read, sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-/// The tools a backend under test has to be made with.
-#[must_use]
-pub fn tools() -> Vec<Arc<dyn AnyTool>> {
-    [Act::Say, Act::Sleep, Act::Break, Act::Read, Act::Fetch]
-        .into_iter()
-        .map(|act| Arc::new(Probe::new(act)) as Arc<dyn AnyTool>)
-        .collect()
-}
-
-/// What a probe does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
-    Say,
-    Sleep,
-    Break,
-    Read,
-    Fetch,
-}
-
-/// A tool that does one thing.
-struct Probe {
-    act: Act,
-    spec: ToolSpec,
-}
-
-impl Probe {
-    fn new(act: Act) -> Self {
-        let (name, powers) = match act {
-            Act::Say => ("say", vec![]),
-            Act::Sleep => ("sleep", vec![]),
-            Act::Break => ("break", vec![]),
-            Act::Read => ("read", vec![Power::Files]),
-            Act::Fetch => ("fetch", vec![]),
-        };
-        let spec = ToolSpec {
-            name: name.parse().unwrap_or_else(|error| unreachable!("{error}")),
-            summary: "Probe.".to_owned(),
-            input_schema: json!({"type": "object"}),
-            powers,
-            effect: Effect::Pure,
-        };
-        Self { act, spec }
-    }
-}
-
-fn path(input: &Value) -> String {
-    input
-        .get("path")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
-}
-
-#[async_trait]
-impl AnyTool for Probe {
-    fn spec(&self) -> &ToolSpec {
-        &self.spec
-    }
-
-    fn needs(&self, input: &Value) -> Result<Vec<Need>, ToolError> {
-        Ok(if self.act == Act::Read {
-            vec![Need::read(path(input))]
-        } else {
-            Vec::new()
-        })
-    }
-
-    async fn call(&self, input: Value, powers: &Powers) -> Result<ToolOutput, ToolError> {
-        match self.act {
-            Act::Say => Ok(ToolOutput { json: input }),
-            Act::Sleep => {
-                tokio::time::sleep(Duration::from_secs(60)).await;
-                Ok(ToolOutput { json: Value::Null })
-            }
-            #[allow(clippy::panic, reason = "what a defective tool does")]
-            Act::Break => panic!("a defect"),
-            Act::Read => {
-                let mut text = String::new();
-                let read = powers
-                    .files()?
-                    .open(&path(&input))?
-                    .bytes
-                    .read_to_string(&mut text);
-                read.map_err(|error| ToolError::Failed(error.to_string()))?;
-                Ok(ToolOutput { json: json!(text) })
-            }
-            Act::Fetch => Err(powers
-                .files()
-                .map(|_| ())
-                .err()
-                .map_or(ToolError::Failed("held".to_owned()), ToolError::Power)),
-        }
-    }
-}
+pub use super::probe::tools;
 
 /// Runs the whole suite. `readable` is a regular file that holds `words`, in a directory with nothing else granted.
 ///
 /// # Panics
 /// A promise is broken.
 pub async fn check(backend: &dyn Backend, readable: &str) {
-    let spec = LaunchSpec {
-        agent: AgentId::from_drawn(1),
-        run: RunId::from_drawn(1),
-        capabilities: vec![grant(&format!("file_read: {readable}"))],
-        base: "/".to_owned(),
-        folder: "/".to_owned(),
-        anchors: vec![readable.to_owned()],
-    };
-    let worker = launch(backend, spec).await;
+    let only = format!("file_read: {readable}");
+    let worker = launch(backend, spec(&[&only], "/", readable)).await;
     calls_reach_their_tool(&*worker).await;
     powers_are_cut_to_the_grants(&*worker, readable).await;
     inspection_tells_only_of_granted_files(&*worker, readable).await;
     a_defect_stays_in_its_call(&*worker).await;
     the_deadline_ends_a_call(&*worker).await;
+    a_call_that_is_not_wanted_any_longer_gives_its_place_free(&*worker).await;
     many_calls_run_at_once_or_wait(&*worker).await;
+    no_program_is_started_without_a_grant(&*worker).await;
     a_stopped_worker_takes_no_calls(&*worker).await;
+    what_is_taken_away_is_out_of_reach(backend, readable).await;
 }
 
-fn grant(text: &str) -> aaos_core::capability::Capability {
+pub(super) fn grant(text: &str) -> Capability {
     text.parse().unwrap_or_else(|error| unreachable!("{error}"))
 }
 
-async fn launch(backend: &dyn Backend, spec: LaunchSpec) -> Box<dyn Worker> {
+/// An agent with these grants, which were given for `anchor`.
+pub(super) fn spec(grants: &[&str], base: &str, anchor: &str) -> LaunchSpec {
+    LaunchSpec {
+        agent: AgentId::from_drawn(1),
+        run: RunId::from_drawn(1),
+        capabilities: grants.iter().map(|text| grant(text)).collect(),
+        base: base.to_owned(),
+        folder: base.to_owned(),
+        anchors: vec![anchor.to_owned()],
+        witness: Arc::new(Notes::default()),
+    }
+}
+
+pub(super) async fn launch(backend: &dyn Backend, spec: LaunchSpec) -> Box<dyn Worker> {
     backend
         .launch(spec)
         .await
         .unwrap_or_else(|error| unreachable!("{error}"))
 }
 
-fn call(tool: &str, input: Value) -> WorkerCall {
+pub(super) fn call(tool: &str, input: Value) -> WorkerCall {
+    static DRAWN: AtomicU64 = AtomicU64::new(1);
     let gate: Arc<dyn Gate> = Arc::new(OpenGate::default());
     WorkerCall {
-        call: CallId::from_drawn(1),
+        call: CallId::from_drawn(DRAWN.fetch_add(1, Ordering::Relaxed)),
         tool: tool.parse().unwrap_or_else(|error| unreachable!("{error}")),
         input,
         gate,
@@ -232,6 +153,67 @@ async fn the_deadline_ends_a_call(worker: &dyn Worker) {
             limit_ms: 50
         })
     );
+}
+
+async fn a_call_that_is_not_wanted_any_longer_gives_its_place_free(worker: &dyn Worker) {
+    // More than any worker runs at once, each a minute long.
+    let calls = (0..16).map(|_| {
+        worker.call(WorkerCall {
+            deadline: Span::from_secs(60),
+            ..call("sleep", json!({}))
+        })
+    });
+    let all = futures::future::join_all(calls);
+    let waited = tokio::time::timeout(Duration::from_millis(50), all).await;
+    assert!(waited.is_err(), "{waited:?}");
+    let said = worker.call(call("say", json!(3))).await;
+    assert_eq!(said, Ok(ToolOutput { json: json!(3) }));
+}
+
+async fn no_program_is_started_without_a_grant(worker: &dyn Worker) {
+    let start = json!({"program": "sh", "args": ["-c", "exit 0"], "directory": "/"});
+    assert_eq!(
+        worker.call(call("start", start)).await,
+        Err(ToolError::Power(PowerError::NotHeld(Power::Exec)))
+    );
+}
+
+async fn what_is_taken_away_is_out_of_reach(backend: &dyn Backend, readable: &str) {
+    let (directory, _) = readable.rsplit_once('/').unwrap_or(("", readable));
+    let (tree, only) = (
+        format!("file_read: {directory}/*"),
+        format!("file_read: {readable}"),
+    );
+    let worker = launch(backend, spec(&[&tree], directory, directory)).await;
+    let read = || worker.call(call("read", json!({ "path": readable })));
+    let walk = || worker.call(call("walk", json!({ "path": directory })));
+    let words = Ok(ToolOutput {
+        json: json!("words"),
+    });
+    let found = Ok(ToolOutput {
+        json: json!([readable]),
+    });
+    let denied = |outcome: Result<ToolOutput, ToolError>| {
+        let is = matches!(outcome, Err(ToolError::Power(PowerError::Denied { .. })));
+        assert!(is, "{outcome:?}");
+    };
+    assert_eq!(read().await, words);
+    assert_eq!(walk().await, found);
+
+    worker.narrow(vec![grant(&only)]).await;
+    assert_eq!(read().await, words, "what is left is still held");
+    denied(walk().await);
+
+    worker.narrow(Vec::new()).await;
+    denied(read().await);
+    let inspected = worker.inspect(readable).await;
+    assert!(
+        matches!(inspected, Err(ToolError::Power(PowerError::Denied { .. }))),
+        "{inspected:?}"
+    );
+    let said = worker.call(call("say", json!(4))).await;
+    assert_eq!(said, Ok(ToolOutput { json: json!(4) }));
+    worker.stop().await;
 }
 
 async fn many_calls_run_at_once_or_wait(worker: &dyn Worker) {
