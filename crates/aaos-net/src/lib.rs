@@ -4,7 +4,14 @@
 //! process must have installed a TLS provider for `rustls` before a [`Client`] is made.
 #![forbid(unsafe_code)]
 
+mod answer;
+mod attempt;
 mod client;
+mod fault;
+mod hop;
 pub mod policy;
+mod secret;
+mod tunnel;
 
+pub use answer::Passed;
 pub use client::{Client, ClientError, Config};

@@ -3,6 +3,7 @@
 //! Refuses everything it does not know to be harmless: address forms that carry another address inside, user names in
 //! URLs, headers that speak for the connection rather than the request.
 
+use crate::secret;
 use aaos_core::{capability::Reach, text};
 use std::net::{IpAddr, SocketAddr};
 use url::{Host, Url};
@@ -17,6 +18,8 @@ pub const HEADERS_MAX: usize = 64;
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Most addresses of one name that are looked at.
 pub const ADDRESSES_MAX: usize = 32;
+/// Fewest bytes of a secret's value: anything shorter is found in answers by chance.
+pub const SECRET_BYTES_MIN: usize = 8;
 /// Most bytes of a URL that an error shows.
 const URL_BYTES_SHOWN: usize = 256;
 
@@ -65,6 +68,17 @@ pub enum Refused {
     /// A header that is not the caller's to set.
     #[error("the header `{0}` cannot be set")]
     Header(String),
+    /// A placeholder whose secret did not come with the admission.
+    #[error("no grant that admits this request names the secret `{0}`")]
+    Secret(String),
+    /// A secret too short to be recognised in an answer.
+    #[error(
+        "the secret `{0}` is shorter than {SECRET_BYTES_MIN} bytes, too short to be kept out of an answer; use a longer one"
+    )]
+    ShortSecret(String),
+    /// A redirect that carries a secret in its target.
+    #[error("the redirect leads to an address that holds a secret, and was not followed")]
+    SecretInTarget,
     /// Too many headers, or too many bytes of them.
     #[error("a request has at most {HEADERS_MAX} headers of {HEADER_BYTES_MAX} bytes together")]
     Headers,
@@ -266,9 +280,15 @@ pub fn check_request(method: &str, headers: &[(String, String)]) -> Result<(), R
     if headers.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
         return Err(Refused::Headers);
     }
-    for (name, _) in headers {
+    let secret = headers.iter().any(|(_, value)| secret::is_in(value));
+    for (name, value) in headers {
         let lower = name.to_ascii_lowercase();
-        if HEADERS_REFUSED.contains(&lower.as_str()) || lower.starts_with("proxy-") {
+        // Authority is the operator's: it goes out only as a secret that a grant names.
+        let own = lower == "authorization" && secret::is_in(value);
+        // Parts of an answer could show a secret piece by piece, which nobody would recognise.
+        let piecemeal = secret && lower == "range";
+        let refused = HEADERS_REFUSED.contains(&lower.as_str()) || lower.starts_with("proxy-");
+        if (refused && !own) || piecemeal {
             return Err(Refused::Header(text::preview(name, 64)));
         }
     }
@@ -484,6 +504,15 @@ mod tests {
             assert!(matches!(with(name), Err(Refused::Header(_))), "{name}");
         }
         assert_eq!(with("Accept"), Ok(()));
+        let bearer = ("authorization", "Bearer {{secret:token}}");
+        let own = [bearer].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(check_request("GET", &own), Ok(()));
+        let parts = [bearer, ("Range", "bytes=0-3")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(
+            check_request("GET", &parts),
+            Err(Refused::Header("Range".to_owned()))
+        );
         assert!(matches!(
             check_request("CONNECT", &[]),
             Err(Refused::Method(_))

@@ -10,9 +10,10 @@
 use aaos_core::{capability::Need, time::Span};
 use aaos_net::{Client, Config};
 use aaos_ports::{
-    Gate, Http, PowerError,
+    Admitted, Connection, Gate, Http, PowerError,
     power::{HttpAnswer, HttpRequest},
 };
+use async_trait::async_trait;
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -36,8 +37,9 @@ struct Asked<F> {
     seen: Mutex<Vec<String>>,
 }
 
+#[async_trait]
 impl<F: Fn(&Url) -> bool + Send + Sync> Gate for Asked<F> {
-    fn admit(&self, need: &Need) -> Result<(), PowerError> {
+    async fn admit(&self, need: &Need) -> Result<Admitted, PowerError> {
         let Need::Http { method, url } = need else {
             panic!("asked for {need}")
         };
@@ -46,7 +48,7 @@ impl<F: Fn(&Url) -> bool + Send + Sync> Gate for Asked<F> {
             .unwrap()
             .push(format!("{method} {}", url.path()));
         if (self.rule)(url) {
-            return Ok(());
+            return Ok(Admitted::default());
         }
         Err(PowerError::Denied {
             need: need.to_string(),
@@ -54,6 +56,8 @@ impl<F: Fn(&Url) -> bool + Send + Sync> Gate for Asked<F> {
             reason: "not granted".into(),
         })
     }
+
+    fn note(&self, _connection: Connection) {}
 }
 
 fn gate<F: Fn(&Url) -> bool + Send + Sync>(rule: F) -> Asked<F> {
