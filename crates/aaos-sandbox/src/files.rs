@@ -6,9 +6,11 @@
 //!
 //! Refuses: links of any kind below an anchor, FIFOs, sockets, devices, and kernels without `openat2`.
 
-mod anchor;
+pub(crate) mod anchor;
 mod fault;
+pub(crate) mod ignored;
 mod own;
+pub(crate) mod repository;
 mod walk;
 mod write;
 
@@ -44,7 +46,7 @@ const DIRECTORY_FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 struct Held {
     grants: Vec<(FileRight, PathScope)>,
     /// Longest first; the last one is the root, which contains every path.
-    anchors: Vec<Anchor>,
+    anchors: Arc<[Anchor]>,
     base: String,
 }
 
@@ -85,15 +87,9 @@ impl BeneathFiles {
         base: &'a str,
         anchors: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, LaunchError> {
-        let grants = capabilities
-            .iter()
-            .filter_map(|capability| match &capability.resource {
-                Resource::Files { right, scope } => Some((*right, scope.clone())),
-                _ => None,
-            });
         let held = Held {
-            grants: grants.collect(),
-            anchors: anchor::open_all(std::iter::once(base).chain(anchors))?,
+            grants: file_grants(capabilities),
+            anchors: anchor::open_all(base, anchors.into_iter())?.into(),
             base: base.to_owned(),
         };
         Ok(Self {
@@ -122,6 +118,24 @@ impl BeneathFiles {
             stop,
             near: Arc::default(),
         })
+    }
+
+    /// The same power over what is left of an agent's capabilities. Calls that were handed the power before keep what
+    /// they were handed; who takes a capability away ends the calls that rest on it.
+    #[must_use]
+    pub fn holding(&self, left: &[Capability]) -> Self {
+        let held = Held {
+            grants: file_grants(left),
+            anchors: Arc::clone(&self.held.anchors),
+            base: self.held.base.clone(),
+        };
+        Self {
+            held: Arc::new(held),
+            needs: self.needs.clone(),
+            own: Arc::clone(&self.own),
+            stop: self.stop.clone(),
+            near: Arc::default(),
+        }
     }
 
     /// The same power without the runtime's own files.
@@ -185,6 +199,35 @@ impl BeneathFiles {
         Err(refusal.unwrap_or(PowerError::NotFound(path)))
     }
 
+    /// The absolute and normal form of a path, if a grant and one of the call's needs reach it with one of these
+    /// rights; for a path that somebody else is asked to open.
+    pub(crate) fn admit(&self, rights: &[FileRight], path: &str) -> Result<String, PowerError> {
+        self.place(rights, path).map(|place| place.path)
+    }
+
+    /// Opens a directory that some file grant reaches, to start a program in. No link is followed.
+    pub(crate) fn directory(&self, path: &str) -> Result<OwnedFd, PowerError> {
+        let path = absolute(path, &self.held.base)?;
+        let mut scopes = self.held.grants.iter().map(|(_, scope)| scope);
+        if !scopes.any(|scope| scope.matches(&path)) {
+            return Err(PowerError::Denied {
+                need: format!("starting a program in {}", fault::shown(&path)),
+                axis: "path".to_owned(),
+                reason: "no file grant of this agent reaches that directory; name one within the granted paths"
+                    .to_owned(),
+            });
+        }
+        self.anchored(path)?.open(DIRECTORY_FLAGS)
+    }
+
+    /// Opens a regular file to read and hands out its descriptor, for one that cannot open it itself; with the path
+    /// after resolution and the size in bytes.
+    pub(crate) fn open_descriptor(&self, path: &str) -> Result<(OwnedFd, String, u64), PowerError> {
+        let place = self.place(&[FileRight::Read], path)?;
+        let (file, found) = open_regular(&place.anchor.handle, &place.inside, &place.path)?;
+        Ok((file, place.path, u64::try_from(found.st_size).unwrap_or(0)))
+    }
+
     fn anchored(&self, path: String) -> Result<Place<'_>, PowerError> {
         let found = self
             .held
@@ -210,6 +253,15 @@ impl BeneathFiles {
     }
 }
 
+/// What an agent's capabilities grant of files.
+fn file_grants(capabilities: &[Capability]) -> Vec<(FileRight, PathScope)> {
+    let of = |capability: &Capability| match &capability.resource {
+        Resource::Files { right, scope } => Some((*right, scope.clone())),
+        _ => None,
+    };
+    capabilities.iter().filter_map(of).collect()
+}
+
 /// Whether a declared need, already absolute, includes this act.
 fn covers(need: &Need, right: FileRight, path: &str) -> bool {
     match need {
@@ -226,7 +278,7 @@ fn covers(need: &Need, right: FileRight, path: &str) -> bool {
 }
 
 /// Whether a normal path is `root` or beneath it.
-fn is_beneath(path: &str, root: &str) -> bool {
+pub(crate) fn is_beneath(path: &str, root: &str) -> bool {
     let root = root.trim_end_matches('/');
     path.strip_prefix(root)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -347,6 +399,8 @@ impl Files for BeneathFiles {
 
     fn write(&self, path: &str, content: &[u8], mode: WriteMode) -> Result<u64, PowerError> {
         let place = self.place(&[FileRight::Write], path)?;
+        repository::check(&place.path)?;
+        repository::check(&place.real())?;
         write::write(&place, content, mode, &self.stop)
     }
 

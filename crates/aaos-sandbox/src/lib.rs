@@ -1,11 +1,19 @@
-//! Where agents' tools run: backends, and the file power they hand to tools.
+//! Where agents' tools run: backends, confinement, the protocol between daemon and worker, and the powers handed to
+//! tools.
 //!
 //! Refuses: deciding what is allowed. What an agent may do arrives as capabilities; this room makes them hold.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod backend;
+pub mod confine;
 pub mod files;
+pub mod launcher;
+pub mod machine;
+pub mod programs;
+pub mod protocol;
 mod stop;
+mod sys;
+pub mod worker;
 
 pub use backend::{BACKENDS, in_process::InProcess};
 pub use files::{BeneathFiles, OwnFiles};

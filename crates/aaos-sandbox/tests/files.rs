@@ -582,3 +582,20 @@ fn no_grant_reaches_the_runtimes_own_files_and_its_open_folders_stay_reachable()
         "{seen:?}"
     );
 }
+
+#[test]
+fn what_steers_git_is_never_written() {
+    let disk = Disk::new();
+    let files = disk.whole("");
+    for name in [".git/hooks/pre-commit", "a/.git/config", "a/.git"] {
+        let refused = files.write(&disk.path(name), b"x", WriteMode::Replace);
+        assert!(
+            matches!(&refused, Err(PowerError::Denied { axis, reason, .. }) if axis == "path" && reason.contains("operator")),
+            "{name}: {refused:?}"
+        );
+    }
+    assert_eq!(fs::read_dir(disk.root()).unwrap().count(), 0);
+    files
+        .write(&disk.path(".git/info/exclude"), b"x", WriteMode::Replace)
+        .unwrap();
+}

@@ -8,7 +8,7 @@ use crate::{
     stop::{Stop, StopOnDrop},
 };
 use aaos_core::{
-    capability::Need,
+    capability::{Capability, Need},
     event::BackendName,
     id::ToolName,
     text,
@@ -20,7 +20,13 @@ use aaos_ports::{
 };
 use async_trait::async_trait;
 use futures::FutureExt;
-use std::{any::Any, collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -94,13 +100,14 @@ impl Backend for InProcess {
                 .map(|files| files.without(own))
         });
         let files = made.await.map_err(|error| LaunchError {
+            layer: None,
             missing: format!("a thread to open the granted directories: {error}"),
             next_step: "see the daemon's log, and start the run again".to_owned(),
         })??;
         Ok(Box::new(InProcessWorker {
             tools: Arc::clone(&self.tools),
             http: Arc::clone(&self.http),
-            files,
+            files: RwLock::new(files),
             shared: Arc::clone(&self.slots),
             own: Arc::new(Semaphore::new(WORKER_CALLS_MAX)),
             over: Stop::default(),
@@ -111,13 +118,20 @@ impl Backend for InProcess {
 struct InProcessWorker {
     tools: Arc<Tools>,
     http: Arc<dyn Http>,
-    files: BeneathFiles,
+    files: RwLock<BeneathFiles>,
     shared: Arc<Semaphore>,
     own: Arc<Semaphore>,
     over: Stop,
 }
 
 impl InProcessWorker {
+    fn files(&self) -> BeneathFiles {
+        self.files
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// Hands over the powers a tool asks for, cut to what this call needs.
     fn powers(
         &self,
@@ -128,7 +142,7 @@ impl InProcessWorker {
     ) -> Result<Powers, ToolError> {
         let mut powers = Powers::none(call.call, Arc::clone(&call.gate));
         if spec.powers.contains(&Power::Files) {
-            powers = powers.with_files(Arc::new(self.files.for_call(needs, stop.clone())?));
+            powers = powers.with_files(Arc::new(self.files().for_call(needs, stop.clone())?));
         }
         if spec.powers.contains(&Power::Http) {
             powers = powers.with_http(Arc::clone(&self.http));
@@ -200,13 +214,18 @@ impl Worker for InProcessWorker {
         if self.over.is_stopped() {
             return Err(lost("it was stopped".to_owned()));
         }
-        let (files, path) = (self.files.clone(), path.to_owned());
+        let (files, path) = (self.files(), path.to_owned());
         let seen = tokio::task::spawn_blocking(move || files.stat(&path)).await;
         match seen.map_err(|error| lost(error.to_string()))? {
             Ok(entry) => Ok((entry.kind == EntryKind::File).then_some(entry.size)),
             Err(PowerError::NotFound(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    async fn narrow(&self, left: Vec<Capability>) {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        *files = files.holding(&left);
     }
 
     async fn stop(&self) {

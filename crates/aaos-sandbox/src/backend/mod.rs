@@ -1,6 +1,7 @@
 //! Backends: the ways of running agents' tools, in one table.
 
 pub mod in_process;
+pub mod namespaced;
 
 use crate::files::OwnFiles;
 use aaos_core::event::BackendName;
@@ -16,6 +17,8 @@ pub struct Parts {
     pub http: Arc<dyn Http>,
     /// The runtime's own files, which no grant reaches.
     pub own: OwnFiles,
+    /// What confined workers are made from.
+    pub namespaced: namespaced::NamespacedConfig,
 }
 
 /// One backend, before it is made.
@@ -37,8 +40,17 @@ impl BackendEntry {
 }
 
 /// Every backend, the weakest last.
-pub static BACKENDS: &[BackendEntry] = &[BackendEntry {
-    name: in_process::NAME,
-    summary: "runs tools inside the daemon: grants are enforced by the powers alone, with no kernel wall behind them",
-    make: |parts| Arc::new(in_process::InProcess::new(parts.tools, parts.http).without(parts.own)),
-}];
+pub static BACKENDS: &[BackendEntry] = &[
+    BackendEntry {
+        name: namespaced::NAME,
+        summary: "runs every agent's tools in a confined process of its own: namespaces, Landlock, seccomp, no network",
+        make: |parts| Arc::new(namespaced::Namespaced::new(parts.namespaced, parts.tools)),
+    },
+    BackendEntry {
+        name: in_process::NAME,
+        summary: "runs tools inside the daemon: grants are enforced by the powers alone, with no kernel wall behind them",
+        make: |parts| {
+            Arc::new(in_process::InProcess::new(parts.tools, parts.http).without(parts.own))
+        },
+    },
+];

@@ -1,7 +1,8 @@
 //! Directory handles that paths are resolved from.
 //!
 //! Only on the way to an anchor are links followed, once, when the handle is opened: these links are the operator's,
-//! because the operator named the anchor. Everything below is resolved without links.
+//! because the operator named the anchor. Everything below is resolved without links, and so is a named path that lies
+//! within what was granted: an agent that may write there could have put a link in its place.
 
 use super::{DIRECTORY_FLAGS, fault, is_beneath, join};
 use aaos_ports::LaunchError;
@@ -22,20 +23,20 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS);
 
 /// A directory handle and the path it stands for.
-pub(super) struct Anchor {
+pub(crate) struct Anchor {
     /// As the operator wrote it, absolute and normal.
     spelled: String,
     /// The handle's own path, without links.
     real: String,
     /// The nearest existing directory on the way.
-    pub(super) handle: OwnedFd,
+    pub(crate) handle: OwnedFd,
     /// What of `spelled` lies below the handle; empty if the handle is the anchor itself.
     below: String,
 }
 
 impl Anchor {
     /// A normal path relative to the handle, or `None` if it is not beneath this anchor.
-    pub(super) fn inside(&self, path: &str) -> Option<String> {
+    pub(crate) fn inside(&self, path: &str) -> Option<String> {
         if !is_beneath(path, &self.spelled) {
             return None;
         }
@@ -51,7 +52,7 @@ impl Anchor {
     }
 
     /// The path, without links, of what is `inside` the handle.
-    pub(super) fn real_of(&self, inside: &str) -> String {
+    pub(crate) fn real_of(&self, inside: &str) -> String {
         if inside == "." {
             self.real.clone()
         } else {
@@ -99,21 +100,30 @@ impl Anchor {
     }
 }
 
-/// Opens the root and every anchor that can be opened, longest first. One that cannot is left out: its paths are then
-/// resolved from further up, where no link is followed.
+/// Opens the root, the directory that relative paths start from, and what was granted by name, longest first. One that
+/// cannot be opened is left out, and so is one that lies within what was granted, where an agent may have put a link:
+/// its paths are then resolved from further up, where no link is followed.
 ///
 /// # Errors
 /// The kernel has no `openat2`, or the root cannot be opened.
-pub(super) fn open_all<'a>(
-    paths: impl Iterator<Item = &'a str>,
+pub(crate) fn open_all<'a>(
+    base: &str,
+    granted: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<Anchor>, LaunchError> {
     let flags = DIRECTORY_FLAGS | OFlags::CLOEXEC;
     let root = rustix::fs::openat2(CWD, "/", flags, Mode::empty(), ResolveFlags::empty())
         .map_err(refused)?;
-    let mut spelled: Vec<String> = paths
-        .filter_map(|path| aaos_core::capability::normalise(path).ok())
-        .filter(|path| path != "/")
-        .collect();
+    let normal = |path: &str| {
+        let path = aaos_core::capability::normalise(path).ok();
+        path.filter(|path| path != "/")
+    };
+    let granted: Vec<String> = granted.filter_map(normal).collect();
+    let within = |path: &String| {
+        let mut granted = granted.iter();
+        granted.any(|outer| outer != path && is_beneath(path, outer))
+    };
+    let mut spelled: Vec<String> = granted.iter().cloned().chain(normal(base)).collect();
+    spelled.retain(|path| !within(path));
     spelled.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
     spelled.dedup();
     let mut anchors: Vec<Anchor> = spelled
@@ -133,18 +143,20 @@ pub(super) fn open_all<'a>(
 fn refused(errno: Errno) -> LaunchError {
     if errno == Errno::NOSYS {
         return LaunchError {
+            layer: None,
             missing: fault::NO_OPENAT2.to_owned(),
             next_step: "run a newer kernel, or let the container's filter pass openat2".to_owned(),
         };
     }
     LaunchError {
+        layer: None,
         missing: format!("the root directory cannot be opened: {errno}"),
         next_step: "see what keeps the daemon's account from it".to_owned(),
     }
 }
 
 /// Opens a relative path beneath a handle; no link on the way, the last name included, is followed.
-pub(super) fn open_beneath(
+pub(crate) fn open_beneath(
     handle: impl AsFd,
     inside: &str,
     flags: OFlags,

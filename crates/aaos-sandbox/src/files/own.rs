@@ -4,6 +4,9 @@
 use super::is_beneath;
 use std::{fs, path::Path};
 
+/// Where the kernel shows the daemon's memory and environment as files.
+const PROCESSES: &str = "/proc";
+
 /// Paths that are never opened, listed, created or changed, whatever is granted; real paths, links resolved.
 #[derive(Debug, Clone, Default)]
 pub struct OwnFiles {
@@ -12,13 +15,15 @@ pub struct OwnFiles {
 }
 
 impl OwnFiles {
-    /// Keeps these files and directories, and all beneath them, but for what `open` names beneath them. What does not
+    /// Keeps these files and directories, and all beneath them, and `/proc`, which shows the daemon itself; but for what `open` names beneath them. What does not
     /// exist is kept under the path given.
     #[must_use]
     pub fn new(kept: &[String], open: &[String]) -> Self {
         let real = |paths: &[String]| paths.iter().map(|path| real(path)).collect();
+        let mut all: Vec<String> = real(kept);
+        all.push(PROCESSES.to_owned());
         Self {
-            kept: real(kept),
+            kept: all,
             open: real(open),
         }
     }

@@ -6,22 +6,20 @@
 use super::{
     BeneathFiles, LIST_FLAGS, Near, Place,
     anchor::{Anchor, open_beneath},
-    check_regular, entry, join, kind_of, open_regular,
+    check_regular, entry,
+    ignored::{self, Ignored, is_ignored},
+    join, kind_of, open_regular,
 };
 use aaos_core::capability::{FileRight, PathScope};
 use aaos_ports::{
     PowerError,
     power::{EntryKind, Flow, Tidy},
 };
-use ignore::{
-    Match,
-    gitignore::{Gitignore, GitignoreBuilder},
-};
 use rustix::{
     fd::OwnedFd,
     fs::{AtFlags, Dir, FileType, Mode},
 };
-use std::{fs::File, io::Read, sync::Arc};
+use std::{fs::File, sync::Arc};
 
 /// Deepest directory below the root that is entered.
 const DEPTH_MAX: usize = 128;
@@ -29,10 +27,6 @@ const DEPTH_MAX: usize = 128;
 const WAITING_MAX: usize = 100_000;
 /// Most names of one directory that are visited.
 const NAMES_MAX: usize = 1_000_000;
-/// Most bytes of an ignore file that are read.
-const IGNORE_BYTES_MAX: u64 = 256 * 1024;
-/// Files that say what people mostly do not mean, the stronger one last.
-const IGNORE_NAMES: [&str; 2] = [".gitignore", ".ignore"];
 
 /// Visits every granted regular file beneath a place, or the file that is the place.
 pub(super) fn walk(
@@ -97,12 +91,6 @@ struct Waiting {
     inside: String,
     depth: usize,
     ignored: Option<Arc<Ignored>>,
-}
-
-/// The ignore rules of a directory and of those above it.
-struct Ignored {
-    rules: Gitignore,
-    above: Option<Arc<Ignored>>,
 }
 
 struct Walk<'a> {
@@ -224,59 +212,21 @@ impl Walk<'_> {
         if self.tidy == Tidy::All {
             return above;
         }
-        let present = IGNORE_NAMES
+        let present = ignored::NAMES
             .iter()
             .filter(|wanted| names.iter().any(|(name, _)| name == *wanted));
-        let mut rules = GitignoreBuilder::new(&at.path);
-        let mut any = false;
-        for name in present {
-            any |= self.read_rules(directory, name, &join(&at.path, name), &mut rules);
-        }
-        match any.then(|| rules.build()) {
-            Some(Ok(rules)) if !rules.is_empty() => Some(Arc::new(Ignored { rules, above })),
-            _ => above,
-        }
+        let files = present.filter_map(|name| self.rules(directory, name, &join(&at.path, name)));
+        Ignored::within(&at.path, files, above)
     }
 
-    /// Adds one ignore file's lines. A line that is no pattern is passed over, as version control does.
-    fn read_rules(
-        &self,
-        directory: &OwnedFd,
-        name: &str,
-        path: &str,
-        rules: &mut GitignoreBuilder,
-    ) -> bool {
+    /// An ignore file, if it is granted and can be read.
+    fn rules(&self, directory: &OwnedFd, name: &str, path: &str) -> Option<File> {
         if !self.all_granted && self.files.allows(FileRight::Read, path).is_err() {
-            return false;
+            return None;
         }
-        let Ok((file, _)) = open_regular(directory, name, path) else {
-            return false;
-        };
-        let mut text = Vec::new();
-        if File::from(file)
-            .take(IGNORE_BYTES_MAX)
-            .read_to_end(&mut text)
-            .is_err()
-        {
-            return false;
-        }
-        for line in String::from_utf8_lossy(&text).lines() {
-            let _passed_over = rules.add_line(None, line);
-        }
-        true
+        let (file, _) = open_regular(directory, name, path).ok()?;
+        Some(File::from(file))
     }
-}
-
-/// Whether the nearest rule that speaks of a path ignores it.
-fn is_ignored(path: &str, directory: bool, mut ignored: Option<&Arc<Ignored>>) -> bool {
-    while let Some(here) = ignored {
-        match here.rules.matched(path, directory) {
-            Match::Ignore(_) => return true,
-            Match::Whitelist(_) => return false,
-            Match::None => ignored = here.above.as_ref(),
-        }
-    }
-    false
 }
 
 /// The names of a directory, sorted. Names that are not UTF-8 cannot be asked for and are left out.
