@@ -687,3 +687,32 @@ async fn children_are_started_and_one_failure_spares_the_others() {
         .await;
     assert!(matches!(blank, Err(ToolError::Input { .. })));
 }
+
+#[tokio::test]
+async fn headers_are_sent_as_written_and_placeholders_stay_placeholders() {
+    let pages = Arc::new(Pages::default().with_text("https://h.example/x", "text/plain", "ok"));
+    let powers = none().with_http(pages.clone());
+    let fetch = |headers: Value| {
+        let input = json!({"url": "https://h.example/x", "headers": headers});
+        let powers = powers.clone();
+        async move { tool("web_fetch").call(input, &powers).await }
+    };
+    fetch(json!({"authorization": "Bearer {{secret:token}}", "Accept": "text/plain"}))
+        .await
+        .unwrap();
+    let sent = pages.seen().remove(0).headers;
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        sent,
+        [
+            header("Accept", "text/plain"),
+            header("authorization", "Bearer {{secret:token}}"),
+        ]
+    );
+    let many: serde_json::Map<String, Value> =
+        (0..17).map(|n| (format!("x-{n}"), json!("v"))).collect();
+    assert!(failed(fetch(json!(many)).await.map(|output| output.json)).contains("headers"));
+    let long = fetch(json!({"x": "v".repeat(4096)})).await;
+    assert!(failed(long.map(|output| output.json)).contains("headers"));
+    assert_eq!(pages.seen().len(), 1);
+}

@@ -30,6 +30,7 @@ impl Tool for Echo {
         summary: "Give back a text unchanged.",
         powers: &[],
         effect: Effect::Pure,
+        deadline: aaos_ports::tool::DEADLINE,
     };
 
     fn needs(&self, _input: &Input) -> Vec<Need> {

@@ -60,6 +60,7 @@ impl Tool for FileEdit {
         summary: "Replace a text in an existing file by another; answers with the difference.",
         powers: &[Power::Files],
         effect: Effect::Reversible,
+        deadline: aaos_ports::tool::DEADLINE,
     };
 
     fn needs(&self, input: &Input) -> Vec<Need> {

@@ -76,6 +76,7 @@ impl Tool for FileList {
         summary: "List a directory: names, kinds and sizes, sorted, at most 500.",
         powers: &[Power::Files],
         effect: Effect::Read,
+        deadline: aaos_ports::tool::DEADLINE,
     };
 
     fn needs(&self, input: &Input) -> Vec<Need> {

@@ -68,6 +68,7 @@ impl Tool for FileRead {
         summary: "Read a text file; lines come numbered. Page through long files with offset and limit.",
         powers: &[Power::Files],
         effect: Effect::Read,
+        deadline: aaos_ports::tool::DEADLINE,
     };
 
     fn needs(&self, input: &Input) -> Vec<Need> {

@@ -60,6 +60,7 @@ impl Tool for FileReadMany {
         summary: "Read up to 16 text files at once, whole, each up to 1 MiB; a file that fails does not affect the others.",
         powers: &[Power::Files],
         effect: Effect::Read,
+        deadline: aaos_ports::tool::DEADLINE,
     };
 
     fn needs(&self, input: &Input) -> Vec<Need> {

@@ -43,6 +43,7 @@ impl Tool for FileWrite {
         summary: "Write a text file: replace its whole content in one step, or add to its end.",
         powers: &[Power::Files],
         effect: Effect::Reversible,
+        deadline: aaos_ports::tool::DEADLINE,
     };
 
     fn needs(&self, input: &Input) -> Vec<Need> {

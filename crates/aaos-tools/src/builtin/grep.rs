@@ -73,6 +73,7 @@ impl Tool for Grep {
         summary: "Find lines that match a regular expression, in a file or beneath a directory; at most 200 matches.",
         powers: &[Power::Files],
         effect: Effect::Read,
+        deadline: aaos_ports::tool::DEADLINE,
     };
 
     fn needs(&self, input: &Input) -> Vec<Need> {

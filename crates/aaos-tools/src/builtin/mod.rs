@@ -1,15 +1,19 @@
 //! The table of built-in tools. A tool is a file beside this one and a line in [`builtin`].
 
+mod cargo_run;
 mod echo;
 mod file_edit;
 mod file_list;
 mod file_read;
 mod file_read_many;
 mod file_write;
+mod git_commit;
 mod grep;
 mod pattern;
+mod program;
 mod read;
 mod readable;
+mod shell;
 mod spawn_agent;
 mod spawn_agents;
 mod web_fetch;
@@ -30,6 +34,9 @@ pub fn builtin() -> Vec<Arc<dyn AnyTool>> {
         described(grep::Grep),
         described(file_write::FileWrite),
         described(file_edit::FileEdit),
+        described(cargo_run::CargoRun),
+        described(git_commit::GitCommit),
+        described(shell::Shell),
         described(web_fetch::WebFetch),
         described(spawn_agent::SpawnAgent),
         described(spawn_agents::SpawnAgents),
@@ -66,6 +73,9 @@ mod tests {
                 "grep",
                 "file_write",
                 "file_edit",
+                "cargo_run",
+                "git_commit",
+                "shell",
                 "web_fetch",
                 "spawn_agent",
                 "spawn_agents"

@@ -61,6 +61,7 @@ impl Tool for SpawnAgent {
         summary: "Start one agent of a role on a task and wait for its output. It can do no more than you can.",
         powers: &[Power::Spawn],
         effect: Effect::Irreversible,
+        deadline: aaos_ports::tool::DEADLINE,
     };
 
     fn needs(&self, input: &Input) -> Vec<Need> {

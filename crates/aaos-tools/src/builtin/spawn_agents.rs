@@ -48,6 +48,7 @@ impl Tool for SpawnAgents {
         summary: "Start up to 16 agents at once and wait for all; one that fails does not affect the others.",
         powers: &[Power::Spawn],
         effect: Effect::Irreversible,
+        deadline: aaos_ports::tool::DEADLINE,
     };
 
     fn needs(&self, input: &Input) -> Vec<Need> {

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use encoding_rs::{Encoding, UTF_8};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use url::Url;
 
 /// Bytes of text shown unless asked otherwise.
@@ -33,6 +34,13 @@ const DEADLINE: Span = Span::from_secs(30);
 /// Source: HTML standard, "prescan a byte stream to determine its encoding".
 const PRESCAN_BYTES: usize = 1024;
 
+/// What is asked for unless the caller says otherwise.
+const ACCEPT: &str = "text/html,application/xhtml+xml,application/json,text/*;q=0.9,*/*;q=0.5";
+/// Most headers of a request beside the tool's own.
+const HEADERS_MAX: usize = 16;
+/// Longest header, name and value, in bytes. Source: servers commonly refuse more than 8 KiB for all of them.
+const HEADER_BYTES_MAX: usize = 4096;
+
 /// Fetches one page.
 pub(super) struct WebFetch;
 
@@ -41,6 +49,9 @@ pub(super) struct WebFetch;
 pub(super) struct Input {
     /// Address to fetch, http or https.
     url: String,
+    /// Headers to send, by name. A value may hold `{{secret:NAME}}`, where the grant for this address names that secret: its value is put in on the way out, and is never shown.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
     /// Most bytes of text to return, up to 1048576.
     #[serde(default = "bytes")]
     max_bytes: u64,
@@ -67,9 +78,10 @@ impl Tool for WebFetch {
     type Output = Output;
     const ABOUT: About = About {
         name: "web_fetch",
-        summary: "Fetch a web address: pages come as readable Markdown, JSON and text as they are.",
+        summary: "Fetch a web address: pages come as readable Markdown, JSON and text as they are. Write `{{secret:NAME}}` in a header to send a secret you were granted.",
         powers: &[Power::Http],
         effect: Effect::Read,
+        deadline: aaos_ports::tool::DEADLINE,
     };
 
     fn needs(&self, input: &Input) -> Vec<Need> {
@@ -79,11 +91,11 @@ impl Tool for WebFetch {
     async fn run(&self, input: Input, powers: &Powers) -> Result<Output, ToolError> {
         let url = address(&input.url)?;
         let bytes_max = input.max_bytes.clamp(1, BYTES_MAX);
-        let accept = "text/html,application/xhtml+xml,application/json,text/*;q=0.9,*/*;q=0.5";
+        let headers = headers(input.headers)?;
         let request = HttpRequest {
             method: "GET".to_owned(),
             url,
-            headers: vec![("accept".to_owned(), accept.to_owned())],
+            headers,
             body: Vec::new(),
             bytes_max: bytes_max.max(READ_BYTES_MIN),
             deadline: DEADLINE,
@@ -113,6 +125,27 @@ fn address(written: &str) -> Result<Url, ToolError> {
             text::preview(other, 32)
         ))),
     }
+}
+
+/// The headers to send. What a name or a value may hold is the HTTP power's matter.
+fn headers(asked: BTreeMap<String, String>) -> Result<Vec<(String, String)>, ToolError> {
+    let long = |(name, value): (&String, &String)| name.len() + value.len() > HEADER_BYTES_MAX;
+    if asked.len() > HEADERS_MAX || asked.iter().any(long) {
+        return Err(ToolError::Input {
+            tool: WebFetch::ABOUT.name.to_owned(),
+            problem: format!(
+                "headers: at most {HEADERS_MAX}, each of at most {HEADER_BYTES_MAX} bytes"
+            ),
+        });
+    }
+    let mut headers: Vec<(String, String)> = asked.into_iter().collect();
+    if !headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("accept"))
+    {
+        headers.push(("accept".to_owned(), ACCEPT.to_owned()));
+    }
+    Ok(headers)
 }
 
 fn output(answer: &HttpAnswer, bytes_max: usize) -> Output {

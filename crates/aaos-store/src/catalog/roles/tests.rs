@@ -52,6 +52,21 @@ fn the_bundled_roles_are_good() {
     assert_eq!(role("fetcher").scaffold.as_deref(), Some("fetch"));
     assert_eq!(role("writer").output, OutputKind::File("output".to_owned()));
     assert_eq!(role("analyzer").output, OutputKind::Text);
+    let starts_programs: Vec<String> = catalog
+        .roles()
+        .iter()
+        .filter(|role| {
+            role.capabilities
+                .contains(&"inherit: exec".parse().unwrap())
+        })
+        .map(|role| role.name.to_string())
+        .collect();
+    assert_eq!(starts_programs, ["builder", "generalist"]);
+    for name in ["cargo_run", "git_commit", "shell"] {
+        let tool = format!("tool: {name}").parse().unwrap();
+        assert!(role("builder").capabilities.contains(&tool), "{name}");
+        assert!(role("builder").prompt.contains(name), "{name}");
+    }
     for role in catalog.roles() {
         assert!(
             role.prompt.contains("CANNOT:") && role.prompt.contains("data"),
