@@ -25,6 +25,7 @@ use aaos_testkit::{
     http::Pages,
     journal::MemoryJournal,
     provider::says,
+    secrets::FakeSecrets,
 };
 use async_trait::async_trait;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -90,6 +91,7 @@ async fn runtime(subtasks: usize) -> Arc<Runtime> {
             Arc::new(Pages::default()),
         )),
         tools: Vec::new(),
+        secrets: Arc::new(FakeSecrets::default()),
         clock: Arc::new(FakeClock::default()),
         ids: Arc::new(FakeIds::default()),
         config: Config {

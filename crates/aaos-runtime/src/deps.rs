@@ -1,7 +1,7 @@
 //! What the runtime is handed at the start, complete.
 
 use crate::models::Models;
-use aaos_ports::{AnyTool, Backend, Catalog, Clock, Ids, Journal, JournalError, Provider};
+use aaos_ports::{AnyTool, Backend, Catalog, Clock, Ids, Journal, JournalError, Provider, Secrets};
 use std::{num::NonZeroUsize, sync::Arc};
 
 /// The ports the runtime needs.
@@ -18,6 +18,8 @@ pub struct Deps {
     pub backend: Arc<dyn Backend>,
     /// Every tool there is.
     pub tools: Vec<Arc<dyn AnyTool>>,
+    /// Values of the secrets that grants name.
+    pub secrets: Arc<dyn Secrets>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Who is new.

@@ -13,13 +13,16 @@ use aaos_core::{
     capability::Capability,
     event::{Draft, Event, Kind, Mode, Outcome, RunView, Seq, Subject},
     failure::{Failure, LimitKind},
-    id::{RunId, SubtaskId},
+    id::{GrantId, RunId, SubtaskId},
     plan::Plan,
     text,
     time::Span,
     value::Value,
 };
-use aaos_ports::{Durability, Filter, GoalError, Goals, Submit, Watch, goals::DryRun};
+use aaos_ports::{
+    Authority, Durability, Filter, GoalError, Goals, LiveGrant, Revoked, Submit, Watch,
+    goals::DryRun,
+};
 use async_trait::async_trait;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -178,6 +181,16 @@ impl Runtime {
         label(&self.shared, models)
     }
 
+    /// A run that is going on.
+    async fn open(&self, run: RunId) -> Result<Arc<Run>, GoalError> {
+        let open = self.runs().open.get(&run).cloned();
+        match open {
+            Some(open) => Ok(open),
+            None if self.one(run).await.is_ok() => Err(GoalError::Ended(run)),
+            None => Err(GoalError::Unknown(run)),
+        }
+    }
+
     /// A run's view with everything in it.
     async fn one(&self, id: RunId) -> Result<RunView, GoalError> {
         let open = self.runs().open.get(&id).cloned();
@@ -290,14 +303,8 @@ impl Goals for Runtime {
     }
 
     async fn stop(&self, run: RunId, operator: u32) -> Result<(), GoalError> {
-        let open = self.runs().open.get(&run).cloned();
-        let Some(open) = open else {
-            return Err(if self.one(run).await.is_ok() {
-                GoalError::Ended(run)
-            } else {
-                GoalError::Unknown(run)
-            });
-        };
+        let open = self.open(run).await?;
+        let _held = open.hold().ok_or(GoalError::Ended(run))?;
         let asked = open
             .record(crate::record::Who::RUN, Kind::RunStopRequested { operator })
             .await;
@@ -315,6 +322,37 @@ impl Goals for Runtime {
             },
             after,
         )
+    }
+}
+
+#[async_trait]
+impl Authority for Runtime {
+    async fn grants(&self, run: RunId) -> Result<Vec<LiveGrant>, GoalError> {
+        Ok(self.open(run).await?.live_grants())
+    }
+
+    async fn revoke(
+        &self,
+        run: RunId,
+        grant: GrantId,
+        operator: u32,
+    ) -> Result<Revoked, GoalError> {
+        let open = self.open(run).await?;
+        // The run's end waits for it; whoever asked need not.
+        let held = open.hold().ok_or(GoalError::Ended(run))?;
+        let revoking = self.shared.tasks.spawn(async move {
+            let _held = held;
+            open.revoke(grant, operator).await
+        });
+        let unavailable = |reason: String| GoalError::Unavailable { reason };
+        let revoked = revoking
+            .await
+            .map_err(|error| unavailable(error.to_string()))?
+            .map_err(|failure| unavailable(failure.to_string()))?;
+        revoked.ok_or_else(|| GoalError::Invalid {
+            problem: format!("{run} has no live grant {grant}"),
+            next_step: format!("`agentd status {run}` lists those it has"),
+        })
     }
 }
 

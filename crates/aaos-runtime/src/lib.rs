@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod authority;
 mod classify;
 mod deps;
 mod ending;

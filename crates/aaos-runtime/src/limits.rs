@@ -14,9 +14,6 @@ pub(crate) const REPLANS_MAX: u32 = 3;
 /// Tool calls of one reply that run at the same time.
 pub(crate) const CALLS_PARALLEL_MAX: usize = 8;
 
-/// Longest time of one tool call: room for a slow download, short of a build.
-pub(crate) const CALL_DEADLINE: Span = Span::from_secs(120);
-
 /// How much longer a worker may take to say that a call ran out of time.
 pub(crate) const ANSWER_SLACK: Span = Span::from_secs(5);
 
@@ -46,6 +43,15 @@ pub(crate) const PLAN_TOKENS_MAX: u32 = 16_384;
 
 /// Tokens a summary may have.
 pub(crate) const SUMMARY_TOKENS_MAX: u32 = 2_048;
+
+/// Connections out of one call that are recorded one by one; a page with redirects makes a handful.
+pub(crate) const CONNECTIONS_RECORDED_MAX: usize = 64;
+
+/// Bytes of each text of a connection's event; longer addresses tell an operator nothing more.
+pub(crate) const CONNECTION_TEXT_BYTES_MAX: usize = 512;
+
+/// Workers that are told at the same time what is left to their agents.
+pub(crate) const NARROWINGS_PARALLEL_MAX: usize = 64;
 
 /// Runs that may go on at once; each costs some tens of kilobytes.
 pub(crate) const RUNS_OPEN_MAX: usize = 4_096;

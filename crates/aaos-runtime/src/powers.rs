@@ -2,15 +2,15 @@
 
 use crate::{
     agent::{self, Task},
-    ending::Ending,
-    invoke::{Caller, gate::CallGate},
+    ending::{EndOnDrop, Ending},
+    invoke::{CallGate, Caller},
     record::Who,
     run::Run,
 };
 use aaos_core::{
     capability::Need,
     failure::Failure,
-    id::{AgentId, CallId, GrantId, SubtaskId},
+    id::{AgentId, CallId, GrantId, RoleName, SubtaskId},
     model::ModelRef,
     plan::{Subtask, placeholder},
     time::Span,
@@ -46,7 +46,8 @@ struct RunSpawn {
 #[async_trait]
 impl Spawn for RunSpawn {
     async fn spawn(&self, child: Child) -> Result<Value, PowerError> {
-        let rests_on = self.gate.admit_on(&Need::Spawn(child.role.clone()))?;
+        let child_role = child.role.clone();
+        let rests_on = self.gate.admit_on(&Need::Spawn(child_role.clone()))?;
         let what = format!("starting {}", child.role);
         let failed = |failure: Failure| PowerError::Io {
             what: what.clone(),
@@ -54,7 +55,7 @@ impl Spawn for RunSpawn {
         };
         let task = self.task(child, rests_on).map_err(failed)?;
         // A task of its own, which gives back what it holds also when nobody waits for it; the run does.
-        let _told_to_end = task.ending.on_drop();
+        let _told_to_end = self.told_to_end(&child_role, &task.ending);
         let run = Arc::clone(&self.run);
         let running = self
             .run
@@ -67,7 +68,37 @@ impl Spawn for RunSpawn {
     }
 }
 
+/// Tells a child to end when nobody waits for it, and why: with its parent, or because the authority to start it was
+/// taken back.
+struct ToldToEnd {
+    gate: Arc<CallGate>,
+    role: RoleName,
+    ending: Ending,
+    _with: EndOnDrop,
+}
+
+impl Drop for ToldToEnd {
+    fn drop(&mut self) {
+        if self.gate.is_revoked() && !self.ending.has_ended() {
+            self.ending.end(Failure::Refused {
+                wanted: Need::Spawn(self.role.clone()).to_string(),
+                axis: "revoked".to_owned(),
+                reason: "the capability this rests on was revoked".to_owned(),
+            });
+        }
+    }
+}
+
 impl RunSpawn {
+    fn told_to_end(&self, role: &RoleName, ending: &Ending) -> ToldToEnd {
+        ToldToEnd {
+            gate: Arc::clone(&self.gate),
+            role: role.clone(),
+            ending: ending.clone(),
+            _with: ending.on_drop(),
+        }
+    }
+
     fn task(&self, child: Child, rests_on: GrantId) -> Result<Task, Failure> {
         let unready = |problems: Vec<String>| Failure::Unready { problems };
         let Some(role) = self.run.roles.get(&child.role) else {

@@ -60,6 +60,26 @@ impl Run {
         if kinds.is_empty() {
             return Ok(self.cause(who).unwrap_or_default());
         }
+        let last = self.append(who, kinds, sure).await?;
+        self.remember_cause(who, last);
+        Ok(last)
+    }
+
+    /// Records events that happen beside a line of events: they have its last one as their cause, and what follows in
+    /// the line is not caused by them.
+    pub(crate) async fn record_aside(
+        &self,
+        who: Who,
+        kinds: Vec<Kind>,
+        sure: Durability,
+    ) -> Result<(), Failure> {
+        if kinds.is_empty() {
+            return Ok(());
+        }
+        self.append(who, kinds, sure).await.map(drop)
+    }
+
+    async fn append(&self, who: Who, kinds: Vec<Kind>, sure: Durability) -> Result<Seq, Failure> {
         let time = self.shared.now();
         let subject = Subject {
             run: Some(self.id),
@@ -94,8 +114,6 @@ impl Run {
                 kind: draft.kind,
             });
         }
-        drop(view);
-        self.remember_cause(who, last);
         Ok(last)
     }
 

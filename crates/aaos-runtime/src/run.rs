@@ -1,6 +1,7 @@
 //! One run: performs the effects of the plan's walk, plans again when subtasks fail, and ends with one outcome.
 
 use crate::{
+    authority::Roll,
     classify,
     ending::Ending,
     limits,
@@ -31,7 +32,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::task::JoinSet;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 /// One run and what it owns.
 pub(crate) struct Run {
@@ -50,8 +51,12 @@ pub(crate) struct Run {
     pub(crate) view: Mutex<RunView>,
     /// By the operator's stop, the run's wall clock, the daemon's end, or a journal that cannot be written.
     pub(crate) ending: Ending,
-    /// Owns agents that other agents started; the run's end waits for them.
+    /// Owns agents that other agents started; the run's end waits for them, and for whoever holds it.
     pub(crate) children: TaskTracker,
+    /// Whether the end is about to be recorded; nothing else is from then on.
+    over: Mutex<bool>,
+    /// Who acts right now, so that authority that is taken back reaches them.
+    pub(crate) roll: Roll,
     /// The last event of each call, of each agent, and of the run itself, as the cause of the next.
     causes: Mutex<BTreeMap<Line, Seq>>,
 }
@@ -103,6 +108,8 @@ impl Run {
             view,
             ending,
             children,
+            over: Mutex::new(false),
+            roll: Roll::default(),
             causes,
         }
     }
@@ -158,6 +165,12 @@ impl Run {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&(who.agent, who.call));
+    }
+
+    /// Whether an agent has been entered and is not gone.
+    pub(crate) fn knows_agent(&self, agent: AgentId) -> bool {
+        let causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
+        causes.contains_key(&(Some(agent), None))
     }
 
     /// Forgets the lines of an agent that is gone, its calls' included.
@@ -236,8 +249,7 @@ impl Run {
                 work.await
             }
         };
-        self.children.close();
-        self.children.wait().await;
+        self.settle().await;
         let outcome = match result {
             Ok(output) => Outcome::Succeeded { output },
             Err(failure) => Outcome::Failed { failure },
@@ -250,6 +262,25 @@ impl Run {
         {
             tracing::error!(run = %self.id, %failure, "the end of the run could not be recorded");
             self.end_unrecorded(failure);
+        }
+    }
+
+    /// Keeps the run from ending until it is dropped; none if the run has ended.
+    pub(crate) fn hold(&self) -> Option<TaskTrackerToken> {
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        (!*over).then(|| self.children.token())
+    }
+
+    /// Waits until no child is left and nobody holds the run, and lets nobody hold it from then on.
+    async fn settle(&self) {
+        self.children.close();
+        loop {
+            self.children.wait().await;
+            let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.children.is_empty() {
+                *over = true;
+                return;
+            }
         }
     }
 

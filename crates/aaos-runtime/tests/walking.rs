@@ -425,7 +425,7 @@ async fn a_subtask_deeper_than_its_hop_limit_is_refused_before_anything_runs() {
 #[tokio::test(start_paused = true)]
 async fn no_worker_means_no_run_and_says_what_would_fix_it() {
     let (world, told) = planned(one_act(), |name, _| says(name))
-        .refusing_launches("no user namespaces", "Enable them")
+        .refusing_launches(None, "no user namespaces", "Enable them")
         .run()
         .await;
     let expected = Failure::Launch {

@@ -1,19 +1,19 @@
 //! What an agent acts with: its grants in the table, its tools, its worker.
 
-use super::Task;
+use super::{Task, tether::Tether, witness::AgentWitness};
 use crate::{
     record::Who,
     run::{self, Run},
 };
 use aaos_core::{
-    capability::{Capability, Need, Rendered},
+    capability::{Capability, Need, Rendered, Resource},
     event::Kind,
     failure::Failure,
     id::{AgentId, GrantId},
     model::ModelRef,
-    tool::{Placement, ToolSpec},
+    tool::{Placement, Power, ToolSpec},
 };
-use aaos_ports::{Durability, LaunchSpec, Worker};
+use aaos_ports::{Durability, LaunchError, LaunchSpec, Worker};
 use std::{
     pin::Pin,
     sync::{
@@ -27,7 +27,7 @@ use tokio::{sync::watch, time::Sleep};
 pub(crate) struct Hands {
     /// The tools it may call.
     pub(crate) tools: Vec<ToolSpec>,
-    worker: Option<Box<dyn Worker>>,
+    worker: Option<Arc<Tether>>,
     /// Calls in flight that change something.
     changing: watch::Sender<u32>,
     turns: AtomicU32,
@@ -69,6 +69,10 @@ impl Hands {
             launched = launch(run, task, &tools, &granted) => launched?,
             () = limit => return Err(task.out_of_time()),
         };
+        let worker = match worker {
+            Some(worker) => Some(tethered(run, task.agent, worker, &granted).await),
+            None => None,
+        };
         let hands = Self {
             tools,
             worker,
@@ -76,22 +80,14 @@ impl Hands {
             turns: AtomicU32::new(0),
             changes: AtomicU32::new(0),
         };
-        let recorded = run.record_all(
-            Who::agent(task.agent),
-            birth(run, task, model, granted),
-            Durability::Ordered,
-        );
-        if let Err(failure) = recorded.await {
-            if let Some(worker) = hands.worker {
-                worker.stop().await;
-            }
-            return Err(failure);
-        }
+        let born = birth(run, task, model, granted);
+        run.record_all(Who::agent(task.agent), born, Durability::Ordered)
+            .await?;
         Ok(hands)
     }
 
     pub(crate) fn worker(&self) -> Option<&dyn Worker> {
-        self.worker.as_deref()
+        self.worker.as_deref().map(Tether::worker)
     }
 
     /// Marks a call that changes something as in flight.
@@ -125,41 +121,46 @@ impl Hands {
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn into_worker(self) -> Option<Box<dyn Worker>> {
-        self.worker
-    }
-
     /// Revokes what an agent holds while calls of it are still in flight, so that they reach nothing more.
     pub(crate) async fn withdraw(run: &Run, agent: AgentId) -> Result<(), Failure> {
-        let mut kinds = Vec::new();
-        {
-            let mut table = run.table();
-            for (grant, _) in table.held(agent, run.shared.now()) {
-                let descendants =
-                    u32::try_from(table.revoke(grant).len().saturating_sub(1)).unwrap_or(u32::MAX);
-                kinds.push(Kind::CapabilityRevoked { grant, descendants });
-            }
-        }
-        run.record_all(Who::agent(agent), kinds, Durability::Ordered)
+        let held = run.table().held(agent, run.shared.now());
+        let grants: Vec<GrantId> = held.into_iter().map(|(grant, _)| grant).collect();
+        let taken = run.take_back(&grants, None);
+        run.record_all(Who::agent(agent), taken.events, Durability::Ordered)
             .await
             .map(drop)
     }
 
-    /// Ends the worker and every grant of the agent, and whatever was derived from them; what it cost is charged to the
-    /// grant its start rested on.
-    pub(crate) async fn give_back(run: &Run, task: &Task, worker: Option<Box<dyn Worker>>) {
-        if let Some(worker) = worker {
+    /// Ends the worker, if one was started, and every grant of the agent, and whatever was derived from them; what it
+    /// cost is charged to the grant its start rested on.
+    pub(crate) async fn give_back(run: &Run, task: &Task) {
+        if let Some(worker) = run.roll.leave_worker(task.agent) {
             worker.stop().await;
         }
         let spent = run.ledger().spent_by(task.agent);
         run.ledger().close(task.agent);
-        let mut table = run.table();
         if let (Some(grant), Some(spent)) = (task.rests_on, spent) {
             // Over the limit is charged too: the next start is refused.
-            let _ = table.settle_money(grant, spent.cost);
+            let _ = run.table().settle_money(grant, spent.cost);
         }
-        table.forget(task.agent);
+        run.forget_grants(task.agent);
     }
+}
+
+/// Puts a fresh worker where a revocation finds it, and tells it of those that came while it was being started.
+async fn tethered(
+    run: &Run,
+    agent: AgentId,
+    worker: Box<dyn Worker>,
+    granted: &Granted,
+) -> Arc<Tether> {
+    let tether = Arc::new(Tether::new(worker));
+    run.roll.enter_worker(agent, Arc::clone(&tether));
+    let left = run.table().held(agent, run.shared.now()).len();
+    if left < granted.len() {
+        tether.narrow(run, agent).await;
+    }
+    tether
 }
 
 /// The events of an agent's beginning.
@@ -230,17 +231,22 @@ fn wanted(held: &[(GrantId, Capability)], rendered: &[Rendered]) -> Vec<Capabili
     once
 }
 
-/// The tools an agent may call by name.
+/// The tools an agent may call by name. One that starts programs is not shown to an agent that may start none.
 fn usable(run: &Run, agent: AgentId) -> Vec<ToolSpec> {
     let held = run.table().held(agent, run.shared.now());
-    run.shared.specs(|name| {
+    let starts = held
+        .iter()
+        .any(|(_, capability)| matches!(capability.resource, Resource::Exec(_)));
+    let mut specs = run.shared.specs(|name| {
         let need = Need::Tool(name.clone());
         held.iter().any(|(_, capability)| capability.allows(&need))
-    })
+    });
+    specs.retain(|spec| starts || !spec.powers.contains(&Power::Exec));
+    specs
 }
 
 async fn launch(
-    run: &Run,
+    run: &Arc<Run>,
     task: &Task,
     tools: &[ToolSpec],
     granted: &Granted,
@@ -261,12 +267,27 @@ async fn launch(
         base: run.submit.base.clone(),
         folder: run.folder.clone(),
         anchors: run.anchors(),
+        witness: Arc::new(AgentWitness {
+            run: Arc::clone(run),
+            agent: task.agent,
+        }),
     };
     let launched = run.shared.deps.backend.launch(spec).await;
-    launched.map(Some).map_err(|error| Failure::Launch {
-        missing: error.missing,
+    launched.map(Some).map_err(launch_failure)
+}
+
+/// Why there is no worker; the layer to blame is always named.
+fn launch_failure(error: LaunchError) -> Failure {
+    let missing = match error.layer {
+        Some(layer) if !error.missing.contains(layer.name()) => {
+            format!("{layer}: {}", error.missing)
+        }
+        _ => error.missing,
+    };
+    Failure::Launch {
+        missing,
         next_step: error.next_step,
-    })
+    }
 }
 
 async fn record_refusal(run: &Run, task: &Task, failure: &Failure) -> Result<(), Failure> {

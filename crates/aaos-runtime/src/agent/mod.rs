@@ -3,9 +3,12 @@
 pub(crate) mod ask;
 mod context;
 mod hands;
+mod tether;
 mod turns;
+mod witness;
 
 pub(crate) use hands::Hands;
+pub(crate) use tether::Tether;
 
 use crate::{ending::Ending, limits, record::Who, run::Run};
 use aaos_core::{
@@ -95,11 +98,12 @@ where
         Ok(hands) => {
             let result = timed(run, &task, &hands, limit, work(run, &task, &hands)).await;
             let turns = hands.turns();
-            Hands::give_back(run, &task, hands.into_worker()).await;
+            drop(hands);
+            Hands::give_back(run, &task).await;
             record_end(run, &task, &result, turns).await.and(result)
         }
         Err(failure) => {
-            Hands::give_back(run, &task, None).await;
+            Hands::give_back(run, &task).await;
             Err(failure)
         }
     };

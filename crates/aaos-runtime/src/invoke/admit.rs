@@ -1,6 +1,6 @@
 //! Stage three: the call has not come too often, and the run's budget allows it.
 
-use super::{Caller, Stopped, authorize::Authorized, gate::CallGate};
+use super::{Caller, Stopped, authorize::Authorized, gate::InFlight};
 use crate::{agent::ask, record::Who};
 use aaos_core::{agent::repeat::Verdict, event::Kind, id::CallId};
 use aaos_ports::AnyTool;
@@ -11,7 +11,7 @@ pub(crate) struct Admitted {
     pub(super) tool: Arc<dyn AnyTool>,
     pub(super) input: serde_json::Value,
     pub(super) input_hash: String,
-    pub(super) gate: Arc<CallGate>,
+    pub(super) in_flight: InFlight,
     pub(super) call: CallId,
     /// How often the same call has come, if that is worth a warning.
     pub(super) repeats: Option<u32>,
@@ -35,7 +35,7 @@ pub(super) async fn admit(
     let Authorized {
         tool,
         input,
-        gate,
+        in_flight,
         call,
     } = call;
     let name = tool.spec().name.to_string();
@@ -64,7 +64,7 @@ pub(super) async fn admit(
         tool,
         input,
         input_hash,
-        gate,
+        in_flight,
         call,
         repeats,
     })

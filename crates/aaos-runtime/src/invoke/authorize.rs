@@ -1,6 +1,6 @@
 //! Stage two: the agent holds what the call needs. Checked and charged in one step, before the act.
 
-use super::{Caller, Stopped, gate::CallGate, validate::Valid};
+use super::{Caller, Stopped, gate::InFlight, validate::Valid};
 use aaos_core::{
     capability::{Charge, Need, Refusal},
     event::Kind,
@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub(super) struct Authorized {
     pub(super) tool: Arc<dyn AnyTool>,
     pub(super) input: serde_json::Value,
-    pub(super) gate: Arc<CallGate>,
+    pub(super) in_flight: InFlight,
     pub(super) call: CallId,
 }
 
@@ -45,12 +45,12 @@ pub(super) fn authorize(
             .map_err(|refusal| denied(name.as_str(), &need, &refusal))?;
         charged.push((need, grant));
     }
+    let in_flight = InFlight::enter(run, agent, call, charged);
     drop(table);
-    let gate = Arc::new(CallGate::new(Arc::clone(run), agent, charged));
     Ok(Authorized {
         tool,
         input,
-        gate,
+        in_flight,
         call,
     })
 }

@@ -1,17 +1,22 @@
-//! The gate a call's powers ask at each further point of use.
+//! The gate a call's powers ask at each further point of use. It admits, charges, hands out the secrets that go with
+//! an admission, and is told when the authority it rests on is taken back.
 
-use super::authorize;
-use crate::run::Run;
+use super::connections::Connections;
+use crate::{authority::Ended, run::Run};
 use aaos_core::{
     capability::{Charge, Need, Refusal},
     event::Kind,
-    id::{AgentId, GrantId},
+    id::{AgentId, CallId, GrantId},
+    secret::Secret,
 };
-use aaos_ports::{Gate, PowerError};
+use aaos_ports::{Admitted, Connection, Gate, PowerError};
+use async_trait::async_trait;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// Most refusals of one call that are recorded one by one; a tool that goes on is told no all the same.
 const REFUSALS_RECORDED_MAX: usize = 64;
@@ -21,6 +26,12 @@ pub(crate) struct CallGate {
     run: Arc<Run>,
     agent: AgentId,
     state: Mutex<State>,
+    /// Wakes whoever records connections.
+    told: Notify,
+    /// Cancelled when a grant that the call rests on is revoked.
+    revoked: CancellationToken,
+    /// Cancelled when the call is no longer in flight.
+    over: CancellationToken,
 }
 
 #[derive(Default)]
@@ -29,11 +40,19 @@ struct State {
     charged: Vec<(Need, GrantId)>,
     /// Every grant the call rests on.
     grants: BTreeSet<GrantId>,
-    refused: Vec<(Need, Refusal)>,
+    refused: Vec<Refused>,
+    connections: Connections,
+}
+
+/// Something the call was refused while it ran.
+struct Refused {
+    need: String,
+    axis: String,
+    reason: String,
 }
 
 impl CallGate {
-    pub(super) fn new(run: Arc<Run>, agent: AgentId, charged: Vec<(Need, GrantId)>) -> Self {
+    fn new(run: Arc<Run>, agent: AgentId, charged: Vec<(Need, GrantId)>) -> Self {
         let grants = charged.iter().map(|(_, grant)| *grant).collect();
         Self {
             run,
@@ -41,8 +60,11 @@ impl CallGate {
             state: Mutex::new(State {
                 charged,
                 grants,
-                refused: Vec::new(),
+                ..State::default()
             }),
+            told: Notify::new(),
+            revoked: CancellationToken::new(),
+            over: CancellationToken::new(),
         }
     }
 
@@ -51,19 +73,47 @@ impl CallGate {
     /// # Errors
     /// `Denied`, with the axis.
     pub(crate) fn admit_on(&self, need: &Need) -> Result<GrantId, PowerError> {
+        self.admitted(need).map(|(grant, _)| grant)
+    }
+
+    /// A need that is refused is not charged, also if it is for want of a secret's value.
+    fn admitted(&self, need: &Need) -> Result<(GrantId, Admitted), PowerError> {
         let now = self.run.shared.now();
         let mut state = self.state();
         let mut table = self.run.table();
-        if let Some(grant) = state.prepaid(need).filter(|grant| table.live(*grant, now)) {
-            return Ok(grant);
+        let prepaid = state.prepaid(need).filter(|grant| table.live(*grant, now));
+        let grant = match prepaid {
+            Some(grant) => Ok(grant),
+            None => table.check(self.agent, need, now),
+        };
+        let grant = grant.map_err(|refusal| state.refuse_by(need, &refusal))?;
+        let named = table.capability(grant).into_iter();
+        let values = self.values(named.flat_map(|capability| capability.secrets()));
+        let secrets = values.map_err(|reason| state.refuse(need, "secret", reason))?;
+        if prepaid.is_none() {
+            table
+                .authorize(self.agent, need, &Charge::USE, now)
+                .map_err(|refusal| state.refuse_by(need, &refusal))?;
         }
-        match table.authorize(self.agent, need, &Charge::USE, now) {
-            Ok(grant) => {
-                state.grants.insert(grant);
-                Ok(grant)
-            }
-            Err(refusal) => Err(state.refuse(need, refusal)),
-        }
+        state.grants.insert(grant);
+        Ok((grant, Admitted { secrets }))
+    }
+
+    /// The values of these secrets, or what is missing.
+    fn values<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<BTreeMap<String, Secret<String>>, String> {
+        let secrets = &self.run.shared.deps.secrets;
+        names
+            .map(|name| match secrets.value(name) {
+                Some(value) => Ok((name.to_owned(), value)),
+                None => Err(format!(
+                    "the grant names the secret `{name}`, which has no value; let the operator set it under `[secrets]` \
+                     in the credentials file"
+                )),
+            })
+            .collect()
     }
 
     /// Charges the bytes that went in and came out to every grant the call rested on. What goes over a limit is
@@ -76,13 +126,67 @@ impl CallGate {
         }
     }
 
-    /// The events of what was refused while the call ran.
-    pub(super) fn refusals(&self, tool: &str) -> Vec<Kind> {
-        let refused = std::mem::take(&mut self.state().refused);
-        refused
-            .iter()
-            .map(|(need, refusal)| authorize::denial(tool, need, refusal).0)
+    /// The events that are left when the call is over: its last connections, those that were only counted, and what it
+    /// was refused.
+    pub(super) fn leftovers(&self, tool: &str) -> Vec<Kind> {
+        let mut state = self.state();
+        let refused = std::mem::take(&mut state.refused);
+        let denied = refused.into_iter().map(|refused| Kind::CapabilityDenied {
+            tool: tool.to_owned(),
+            need: refused.need,
+            axis: refused.axis,
+            reason: refused.reason,
+        });
+        let connections = state.connections.pending().into_iter();
+        connections
+            .chain(state.connections.omitted())
+            .chain(denied)
             .collect()
+    }
+
+    /// The events of connections, as they happen; none when the call is over and all are told.
+    pub(super) async fn connections(&self) -> Option<Vec<Kind>> {
+        loop {
+            let over = self.over.is_cancelled();
+            let pending = self.state().connections.pending();
+            if !pending.is_empty() {
+                return Some(pending);
+            }
+            if over {
+                return None;
+            }
+            tokio::select! {
+                () = self.told.notified() => {}
+                () = self.over.cancelled() => {}
+            }
+        }
+    }
+
+    /// Tells the call to end if it rests on one of these; whether it does.
+    pub(crate) fn end_if_resting_on(&self, ended: &Ended) -> bool {
+        let rests = self
+            .state()
+            .grants
+            .iter()
+            .any(|grant| ended.contains(grant));
+        if rests {
+            self.revoked.cancel();
+        }
+        rests
+    }
+
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revoked.is_cancelled()
+    }
+
+    /// Waits until a grant that the call rests on is revoked.
+    pub(super) async fn revoked(&self) {
+        self.revoked.cancelled().await;
+    }
+
+    /// Waits until the call is no longer in flight: whatever it held is dropped.
+    pub(crate) async fn over(&self) {
+        self.over.cancelled().await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -97,21 +201,63 @@ impl State {
         Some(self.charged.swap_remove(position).1)
     }
 
-    fn refuse(&mut self, need: &Need, refusal: Refusal) -> PowerError {
-        let (axis, reason) = (refusal.axis().to_owned(), refusal.to_string());
+    fn refuse_by(&mut self, need: &Need, refusal: &Refusal) -> PowerError {
+        self.refuse(need, refusal.axis(), refusal.to_string())
+    }
+
+    fn refuse(&mut self, need: &Need, axis: &str, reason: String) -> PowerError {
+        let (need, axis) = (need.to_string(), axis.to_owned());
         if self.refused.len() < REFUSALS_RECORDED_MAX {
-            self.refused.push((need.clone(), refusal));
+            self.refused.push(Refused {
+                need: need.clone(),
+                axis: axis.clone(),
+                reason: reason.clone(),
+            });
         }
-        PowerError::Denied {
-            need: need.to_string(),
-            axis,
-            reason,
-        }
+        PowerError::Denied { need, axis, reason }
     }
 }
 
+#[async_trait]
 impl Gate for CallGate {
-    fn admit(&self, need: &Need) -> Result<(), PowerError> {
-        self.admit_on(need).map(drop)
+    async fn admit(&self, need: &Need) -> Result<Admitted, PowerError> {
+        self.admitted(need).map(|(_, admitted)| admitted)
+    }
+
+    fn note(&self, connection: Connection) {
+        self.state().connections.take_up(connection);
+        self.told.notify_one();
+    }
+}
+
+/// A call in flight: while this lives, authority that is taken back finds it.
+pub(crate) struct InFlight {
+    call: CallId,
+    gate: Arc<CallGate>,
+}
+
+impl InFlight {
+    /// Enters a call whose needs were charged, among those in flight. Called while the grant table is locked, so that
+    /// no revocation falls between the charge and the entry.
+    pub(super) fn enter(
+        run: &Arc<Run>,
+        agent: AgentId,
+        call: CallId,
+        charged: Vec<(Need, GrantId)>,
+    ) -> Self {
+        let gate = Arc::new(CallGate::new(Arc::clone(run), agent, charged));
+        run.roll.enter_call(call, Arc::clone(&gate));
+        Self { call, gate }
+    }
+
+    pub(crate) const fn gate(&self) -> &Arc<CallGate> {
+        &self.gate
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.gate.run.roll.leave_call(self.call);
+        self.gate.over.cancel();
     }
 }

@@ -7,9 +7,12 @@
 mod admit;
 mod authorize;
 mod bound;
-pub(crate) mod gate;
+mod connections;
+mod gate;
 mod place;
 mod validate;
+
+pub(crate) use gate::CallGate;
 
 use crate::{
     agent::{Hands, Task},
@@ -140,13 +143,17 @@ async fn finish(
         .await?;
     let warning = admitted.warning();
     let started = caller.run.shared.now();
-    let gate = Arc::clone(&admitted.gate);
+    let gate = Arc::clone(admitted.in_flight.gate());
     let bytes_in = admitted.input.to_string().len() as u64;
-    let raw = place::run(caller, admitted).await;
+    let (raw, told) = futures::join!(
+        place::run(caller, admitted),
+        record_connections(caller.run, who, &gate)
+    );
+    told?;
     let elapsed_ms = caller.run.shared.now().since(started).millis();
     let bounded = bound::bound(caller.run, &raw, warning).await?;
     gate.settle_bytes(bytes_in.saturating_add(bounded.bytes));
-    let mut kinds = gate.refusals(&call.name);
+    let mut kinds = gate.leftovers(&call.name);
     kinds.push(Kind::ToolResult {
         tool: call.name.clone(),
         success: raw.is_ok(),
@@ -165,6 +172,14 @@ async fn finish(
         repeat_refused: false,
         output: raw.ok(),
     })
+}
+
+/// Records the connections a call tries, as they happen, until it is over.
+async fn record_connections(run: &Run, who: Who, gate: &CallGate) -> Result<(), Failure> {
+    while let Some(kinds) = gate.connections().await {
+        run.record_aside(who, kinds, Durability::Ordered).await?;
+    }
+    Ok(())
 }
 
 /// Where a call really runs: its tool's place, unless the backend has no place but the daemon.

@@ -5,6 +5,7 @@ use aaos_ports::{Digest, Durability, Filter, Journal, JournalError, Watch};
 use aaos_testkit::journal::{MemoryJournal, tag};
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex};
+use tokio::sync::Notify;
 
 #[derive(Clone, Default)]
 pub(crate) struct WorldJournal {
@@ -12,6 +13,16 @@ pub(crate) struct WorldJournal {
     /// How sure each event was to be, in order.
     sure: Arc<Mutex<Vec<Durability>>>,
     broken: Arc<Mutex<Broken>>,
+    held: Arc<Held>,
+}
+
+/// An append that waits until it is let go.
+#[derive(Default)]
+struct Held {
+    /// Tag of the kind at which it waits.
+    at: Mutex<Option<String>>,
+    waiting: Notify,
+    released: Notify,
 }
 
 #[derive(Default)]
@@ -31,6 +42,35 @@ impl WorldJournal {
             stays,
             broke: false,
         };
+    }
+
+    /// Lets the next event of this kind wait, before it has a place.
+    pub(crate) fn hold_at(&self, tag: &str) {
+        *self.held.at.lock().unwrap() = Some(tag.to_owned());
+    }
+
+    /// Waits until that event waits.
+    pub(crate) async fn holding(&self) {
+        self.held.waiting.notified().await;
+    }
+
+    /// Lets it go.
+    pub(crate) fn release(&self) {
+        self.held.released.notify_one();
+    }
+
+    async fn wait_if_held(&self, drafts: &[Draft]) {
+        let held = {
+            let mut at = self.held.at.lock().unwrap();
+            let here = at
+                .as_ref()
+                .is_some_and(|at| drafts.iter().any(|draft| tag(&draft.kind) == *at));
+            if here { at.take() } else { None }
+        };
+        if held.is_some() {
+            self.held.waiting.notify_one();
+            self.held.released.notified().await;
+        }
     }
 
     pub(crate) fn mend(&self) {
@@ -75,6 +115,7 @@ impl Journal for WorldJournal {
     ) -> Result<Seq, JournalError> {
         // A disk takes its time: others go on meanwhile.
         tokio::task::yield_now().await;
+        self.wait_if_held(&drafts).await;
         self.check(&drafts)?;
         let count = drafts.len();
         let last = {

@@ -65,7 +65,14 @@ fn agents(events: &[Event]) {
                 | Kind::ContextSummarized { .. }
                 | Kind::ContextSummarizationFailed { .. }
         );
-        if !of_agent {
+        let by_operator = matches!(
+            event.kind,
+            Kind::CapabilityRevoked {
+                operator: Some(_),
+                ..
+            }
+        );
+        if !of_agent || by_operator {
             continue;
         }
         let agent = event

@@ -21,15 +21,16 @@ pub(crate) use aaos_core::{
         Event, Kind, Mode, ModeSource, Outcome, RunState, RunView, Seq, StopReason, SubtaskState,
     },
     failure::{Failure, LimitKind, ProviderFault},
-    id::{AgentId, RunId},
+    id::{AgentId, GrantId, RunId},
     model::{
         Arguments, Block, Message, ModelRef, Purpose, Reply, Request, Stop, ToolCall, ToolResult,
     },
     money::MicroDollars,
+    proof::Layer,
     time::Span,
     value::Value,
 };
-pub(crate) use aaos_ports::{Durability, GoalError, Goals, ProviderError, Submit};
+pub(crate) use aaos_ports::{Authority, Durability, GoalError, Goals, ProviderError, Submit};
 pub(crate) use aaos_testkit::{
     files::{MemoryTree, Node},
     http::{Page, Pages},
@@ -49,6 +50,7 @@ use aaos_testkit::{
     catalog::FakeCatalog,
     clock::{FakeClock, FakeIds},
     provider::FakeProvider,
+    secrets::FakeSecrets,
 };
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -142,7 +144,9 @@ pub(crate) struct Builder {
     workers: usize,
     slots: usize,
     pages: Pages,
+    secrets: FakeSecrets,
     refusal: Option<LaunchError>,
+    missing: Vec<Layer>,
     launch_delay: Duration,
     journal: WorldJournal,
     mode: Option<Mode>,
@@ -157,6 +161,7 @@ pub(crate) struct World {
     pub(crate) acts: Acts,
     pub(crate) backend: Arc<FakeBackend>,
     pub(crate) clock: Arc<FakeClock>,
+    pub(crate) pages: Arc<Pages>,
     template: Submit,
 }
 
@@ -189,7 +194,9 @@ pub(crate) fn world(
         workers: 8,
         slots: 16,
         pages: Pages::default(),
+        secrets: FakeSecrets::default(),
         refusal: None,
+        missing: Vec::new(),
         launch_delay: Duration::ZERO,
         journal: WorldJournal::default(),
         mode: Some(Mode::Plan),
@@ -334,8 +341,24 @@ impl Builder {
         self
     }
 
-    pub(crate) fn refusing_launches(mut self, missing: &str, next_step: &str) -> Self {
+    pub(crate) fn secret(mut self, name: &str, value: &str) -> Self {
+        self.secrets = self.secrets.with(name, value);
+        self
+    }
+
+    pub(crate) fn missing_layers(mut self, layers: &[Layer]) -> Self {
+        self.missing = layers.to_vec();
+        self
+    }
+
+    pub(crate) fn refusing_launches(
+        mut self,
+        layer: Option<Layer>,
+        missing: &str,
+        next_step: &str,
+    ) -> Self {
         self.refusal = Some(LaunchError {
+            layer,
             missing: missing.to_owned(),
             next_step: next_step.to_owned(),
         });
@@ -372,7 +395,10 @@ impl Builder {
             retries: self.retries,
         });
         let tools = tools::all(&acts);
-        let mut backend = FakeBackend::new(tools.clone(), tree.clone(), Arc::new(self.pages));
+        let pages = Arc::new(self.pages);
+        let http: Arc<dyn aaos_ports::Http> = pages.clone();
+        let mut backend =
+            FakeBackend::new(tools.clone(), tree.clone(), http).missing(&self.missing);
         if let Some(refusal) = self.refusal {
             backend = backend.refusing(refusal);
         }
@@ -407,6 +433,7 @@ impl Builder {
                 delay: self.launch_delay,
             }),
             tools,
+            secrets: Arc::new(self.secrets),
             clock: clock.clone(),
             ids: Arc::new(ids),
             config: Config {
@@ -440,6 +467,7 @@ impl Builder {
             acts,
             backend,
             clock,
+            pages,
             template,
         }
     }
@@ -527,6 +555,17 @@ impl World {
             Ok(found) => found,
             Err(_) => panic!("it never happened: {:#?}", self.kinds(id)),
         }
+    }
+
+    /// The run's own grant, as it is written.
+    pub(crate) async fn grant(&self, id: RunId, written: &str) -> GrantId {
+        let live = self.runtime.grants(id).await.unwrap();
+        let found = live
+            .iter()
+            .find(|live| live.agent.is_none() && live.capability.to_string() == written);
+        found
+            .unwrap_or_else(|| panic!("{written} is not granted: {live:#?}"))
+            .grant
     }
 
     pub(crate) async fn view(&self, id: RunId) -> RunView {

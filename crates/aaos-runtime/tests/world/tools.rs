@@ -88,12 +88,18 @@ pub(crate) fn all(acts: &Acts) -> Vec<Arc<dyn AnyTool>> {
                 effect: Effect,
                 needs: Needs,
                 deed: Deed| {
+        let hasty = name == "wait_little";
         let spec = ToolSpec {
             name: name.parse().unwrap(),
             summary: format!("The tool {name}."),
             input_schema: properties,
             powers: powers.to_vec(),
             effect,
+            deadline: if hasty {
+                Span::from_secs(7)
+            } else {
+                aaos_ports::tool::DEADLINE
+            },
         };
         Arc::new(WorldTool {
             spec,
@@ -114,6 +120,7 @@ pub(crate) fn all(acts: &Acts) -> Vec<Arc<dyn AnyTool>> {
             echo,
         ),
         tool("wait", time(), &[], Effect::Read, nothing, wait),
+        tool("wait_little", time(), &[], Effect::Read, nothing, wait),
         tool("change", time(), &[], Effect::Irreversible, nothing, change),
         tool("fail", strict(json!({})), &[], Effect::Read, nothing, fail),
         tool(
@@ -144,6 +151,18 @@ pub(crate) fn all(acts: &Acts) -> Vec<Arc<dyn AnyTool>> {
             Effect::Read,
             fetches,
             fetch,
+        ),
+        tool(
+            "web_crawl",
+            strict(json!({
+                "url": text(),
+                "times": { "type": "integer" },
+                "secs": { "type": "integer", "minimum": 0 }
+            })),
+            &[Power::Http],
+            Effect::Read,
+            nothing,
+            crawl,
         ),
         tool(
             "spawn_agent",
@@ -254,6 +273,26 @@ fn fetch(acts: Acts, input: Value, powers: Powers) -> BoxFuture<'static, Result<
         };
         let answer = powers.http(request).await?;
         Ok(json!({ "status": answer.status, "body": String::from_utf8_lossy(&answer.body) }))
+    })
+}
+
+/// Fetches one page again and again, whatever the answers are, and then waits.
+fn crawl(_: Acts, input: Value, powers: Powers) -> BoxFuture<'static, Result<Value, ToolError>> {
+    Box::pin(async move {
+        let mut fetched = 0;
+        for _ in 0..input["times"].as_u64().unwrap_or(0) {
+            let request = HttpRequest {
+                method: "GET".to_owned(),
+                url: word(&input, "url").parse().unwrap(),
+                headers: Vec::new(),
+                body: Vec::new(),
+                bytes_max: 1 << 20,
+                deadline: Span::from_secs(30),
+            };
+            fetched += u64::from(powers.http(request).await.is_ok());
+        }
+        tokio::time::sleep(secs(&input)).await;
+        Ok(json!({ "fetched": fetched }))
     })
 }
 
