@@ -68,7 +68,7 @@ fn without(
     names: &Names,
 ) -> Result<Option<Capability>, AuthorityError> {
     let rest = match (&grant.resource, &denial.resource) {
-        (held, denied) if denied.covers(held) => return Ok(None),
+        (held, denied) if denied.reaches(held) => return Ok(None),
         (Resource::Tool(held), Resource::Tool(denied)) => {
             Some(left_of(held, denied, &names.tools).map(Resource::Tool))
         }
@@ -250,6 +250,8 @@ mod tests {
                 .collect::<Vec<_>>()
         );
         assert!(rest(&["http: GET *"], &["http: GET *"]).unwrap().is_empty());
+        let carrying = ["http: GET https://a.example using key"];
+        assert!(rest(&carrying, &["http: GET *"]).unwrap().is_empty());
     }
 
     #[test]

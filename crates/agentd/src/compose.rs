@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Config, Origin},
+    confine,
     rpc::{Activity, Front, StopOrder},
     world::{RandomIds, SystemClock},
 };
@@ -15,7 +16,7 @@ use aaos_llm::{
 };
 use aaos_ports::{AnyTool, Backend, Catalog, Clock, Journal, JournalError, Provider};
 use aaos_runtime::{Deps, Runtime, StartError};
-use aaos_sandbox::{BACKENDS, OwnFiles, backend::Parts};
+use aaos_sandbox::{BACKENDS, backend::Parts};
 use aaos_store::{
     Options, RoleCatalog, Store,
     sink::{Opened, SINKS, SinkPump, Target},
@@ -101,6 +102,7 @@ impl House {
 /// # Errors
 /// A part could not be made.
 pub(crate) async fn house(config: Arc<Config>) -> Result<House, ComposeError> {
+    confine::claim(&config.paths);
     let state = config.paths.state.value.clone();
     let store = Arc::new(Store::open(&state, Options::standard())?);
     let journal: Arc<dyn Journal> = Arc::<Store>::clone(&store);
@@ -122,6 +124,7 @@ pub(crate) async fn house(config: Arc<Config>) -> Result<House, ComposeError> {
         catalog: Arc::clone(&catalog),
         backend,
         tools,
+        secrets: Arc::new(confine::Kept::of(&config)),
         clock: Arc::clone(&clock),
         ids: Arc::new(RandomIds::default()),
         config: aaos_runtime::Config {
@@ -136,13 +139,14 @@ pub(crate) async fn house(config: Arc<Config>) -> Result<House, ComposeError> {
     let open = Arc::clone(&runtime);
     let front = Front {
         goals: Arc::<Runtime>::clone(&runtime),
+        authority: Arc::<Runtime>::clone(&runtime),
         runs_open: Box::new(move || open.runs_open()),
         catalog,
         tools: specs,
         model_label: models.label(),
         provider: models.provider,
         models: models.classes,
-        confinement: confinement(&backend_name),
+        confinement: confinement(&config.backend.value),
         backend: backend_name,
         ready: clock.now(),
         clock,
@@ -181,31 +185,13 @@ fn backend(config: &Config, tools: &[Arc<dyn AnyTool>]) -> Result<Arc<dyn Backen
         connect_timeout: HTTP_CONNECT_TIME,
         requests_max: HTTP_REQUESTS_MAX,
     })?;
-    Ok((entry.make)(Parts {
+    let made = (entry.make)(Parts {
         tools: tools.to_vec(),
         http: Arc::new(http),
-        own: own_files(&config.paths),
-    }))
-}
-
-/// What no agent reaches, however wide its grants: the journal, the keys, and what decides about grants. The runs' own
-/// folders are theirs.
-fn own_files(paths: &crate::config::Paths) -> OwnFiles {
-    let beside = |name: &str| paths.config.value.with_file_name(name);
-    let mut kept = vec![
-        paths.state.value.clone(),
-        paths.config.value.clone(),
-        paths.credentials.clone(),
-        paths.socket.value.clone(),
-        beside("prices.toml"),
-        beside("roles"),
-    ];
-    kept.extend(paths.roles.iter().map(|roles| roles.value.clone()));
-    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-    OwnFiles::new(
-        &kept.iter().map(text).collect::<Vec<_>>(),
-        &[text(&paths.runs())],
-    )
+        own: confine::Own::of(&config.paths).files(),
+        namespaced: confine::namespaced(config),
+    });
+    Ok(confine::labelled(made, config))
 }
 
 /// One provider of cryptography for every connection; a second call changes nothing.

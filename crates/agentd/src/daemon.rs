@@ -53,6 +53,11 @@ pub(crate) fn run(config: Config, starter: Starter) -> Result<(), DaemonError> {
         // Leads its own session, so that the terminal it was started from can close. Refused only if it leads one already.
         let _ = rustix::process::setsid();
     }
+    keep_memory_private().map_err(|source| DaemonError::System {
+        what: "to keep the daemon's memory from core dumps",
+        source,
+    })?;
+    take_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -65,6 +70,33 @@ pub(crate) fn run(config: Config, starter: Starter) -> Result<(), DaemonError> {
     let result = runtime.block_on(live(Arc::new(config), starter));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// No core dump of this process, and no look into it by others of the same user number: it holds keys. What it starts
+/// gets no core dumps either.
+fn keep_memory_private() -> std::io::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+/// As many open files as this process may ask for: each worker takes a few, and the usual soft limit of 1024 is a bound
+/// on nothing but them. A system that refuses leaves it as it was.
+fn take_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let held = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: held.maximum,
+        maximum: held.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
 }
 
 async fn live(config: Arc<Config>, starter: Starter) -> Result<(), DaemonError> {

@@ -5,6 +5,7 @@ mod authority;
 mod cli;
 mod compose;
 mod config;
+mod confine;
 mod daemon;
 mod limits;
 mod report;

@@ -30,10 +30,7 @@ fn a_goal_is_carried_out_and_its_file_is_the_operators() {
     assert_eq!(done.code, 0, "{done:?}");
     let first = done.out.lines().next().unwrap();
     assert!(first.starts_with("run-"), "{first}");
-    assert!(
-        first.contains("in_process: tools run inside the daemon, not confined by the kernel"),
-        "{first}"
-    );
+    assert!(first.contains("  namespaced  "), "{first}");
     assert!(first.contains("model: none (rules)"), "{first}");
     assert!(done.out.contains("granted by profile default"));
     let report = place.path("work/report.md");
@@ -97,7 +94,7 @@ fn a_detached_run_is_found_by_the_beginning_of_its_id() {
     for wanted in [
         run.as_str(),
         "succeeded",
-        "in_process",
+        "namespaced",
         "none (rules)",
         "report.md",
         "file_read:",
@@ -121,11 +118,17 @@ fn a_detached_run_is_found_by_the_beginning_of_its_id() {
 }
 
 #[test]
-fn with_this_backend_every_call_is_shown_as_the_daemons() {
-    let place = with_files();
-    let shown = place.run(&["submit", GOAL]);
-    assert!(shown.out.contains("[daemon]"), "{}", shown.out);
-    assert!(!shown.out.contains("[worker]"), "{}", shown.out);
+fn every_call_is_shown_where_it_runs() {
+    for (backend, here, elsewhere) in [
+        ("namespaced", "[worker]", "[daemon]"),
+        ("in_process", "[daemon]", "[worker]"),
+    ] {
+        let place = with_files();
+        place.config(&format!("backend = \"{backend}\"\n"));
+        let shown = place.run(&["submit", GOAL]);
+        assert!(shown.out.contains(here), "{backend}: {}", shown.out);
+        assert!(!shown.out.contains(elsewhere), "{backend}: {}", shown.out);
+    }
 }
 
 #[test]

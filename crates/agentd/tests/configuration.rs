@@ -44,6 +44,17 @@ const BROKEN: &[(&str, u32)] = &[
     ("[daemon]\nport = 80", 2),
     ("[sinks]\nstdout = \"yes\"", 2),
     ("[sinks]\nfile = \"\"", 2),
+    ("[confinement]\nrequire = [\"landlock\", \"moat\"]", 2),
+    ("[confinement]\nrequire = [\n  \"root\",\n  \"moat\",\n]", 4),
+    ("[confinement]\nrequire = \"landlock\"", 2),
+    ("[confinement]\nworker = \"\"", 2),
+    ("[confinement]\npool = 65", 2),
+    ("[confinement]\npool = -1", 2),
+    ("[confinement]\ntoolchain = \"/opt\"", 2),
+    ("[confinement]\ntoolchain = [\"/opt\", \"\"]", 2),
+    ("[confinement]\ndrill = \"moat\"", 2),
+    ("[confinement]\nstrict = true", 2),
+    ("[providers.secrets]\nkind = \"openai\"", 2),
 ];
 
 #[test]
@@ -201,6 +212,140 @@ fn keys_that_others_can_read_are_refused() {
     let done = place.run(&["config"]);
     assert_eq!(done.code, 2, "{done:?}");
     assert!(!done.err.contains("very-secret"), "{}", done.err);
+}
+
+fn credentials(place: &Place, text: &str) {
+    let keys = place.path("config/aaos/credentials.toml");
+    std::fs::write(&keys, text).unwrap();
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn secrets_are_named_with_their_origin_and_their_values_show_nowhere() {
+    let place = Place::new();
+    credentials(
+        &place,
+        "anthropic = \"sk-ant-key-value\"\n[secrets]\ngithub_token = \"ghp-very-secret-1\"\n",
+    );
+    let done = place.run(&["config"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let line = done.out.lines().find(|line| line.contains("github_token"));
+    assert!(
+        line.is_some_and(|line| line.starts_with("secrets.github_token = …  # /")
+            && line.ends_with("credentials.toml")),
+        "{}",
+        done.out
+    );
+    let json = place.run(&["config", "--json"]);
+    let before = json.json()["fingerprint"].clone();
+    for shown in [&done, &json] {
+        assert!(!format!("{shown:?}").contains("very-secret"), "{shown:?}");
+        assert!(!format!("{shown:?}").contains("key-value"), "{shown:?}");
+    }
+    credentials(
+        &place,
+        "anthropic = \"sk-ant-key-value\"\n[secrets]\ngithub_token = \"ghp-very-secret-2\"\n",
+    );
+    let after = place.run(&["config", "--json"]).json()["fingerprint"].clone();
+    assert_ne!(before, after, "another value is another configuration");
+}
+
+#[test]
+fn a_bad_secret_is_refused_with_its_line_and_not_shown() {
+    let place = Place::new();
+    for (text, line) in [
+        ("[secrets]\nGitHub = \"very-secret\"", 2),
+        ("[secrets]\n1st = \"very-secret\"", 2),
+        ("[secrets]\nok = \"very-secret\"\nshort = \"seven77\"", 3),
+        ("[secrets]\nlines = \"very\\nsecret\"", 2),
+        ("[secrets]\nodd = [\"very-secret\"]", 2),
+        ("secrets = \"very-secret\"", 1),
+    ] {
+        credentials(&place, text);
+        let done = place.run(&["config"]);
+        assert_eq!(done.code, 2, "{text}: {done:?}");
+        assert!(
+            done.err.contains(&format!("credentials.toml:{line}")),
+            "{text}: {}",
+            done.err
+        );
+        let shown = format!("{done:?}");
+        assert!(
+            !shown.contains("very-secret") && !shown.contains("seven77"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_configure_adds_leaves_the_secrets_where_they_are() {
+    let place = Place::new();
+    credentials(&place, "[secrets]\ngithub_token = \"ghp-very-secret\"\n");
+    let configure = [
+        "configure",
+        "--no-probe",
+        "--provider",
+        "anthropic",
+        "--key-from-env",
+        "K",
+    ];
+    let done = place
+        .command(&configure)
+        .env("K", "sk-ant-1")
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let shown = place.run(&["config"]).out;
+    assert!(
+        shown.contains("secrets.github_token = …") && shown.contains("providers.anthropic.key = …"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn the_bar_for_workers_is_the_whole_of_confinement_unless_it_is_set() {
+    let place = Place::new();
+    let shown = place.run(&["config"]).out;
+    let line = |name: &str| {
+        let found = shown.lines().find(|line| line.starts_with(name));
+        found.unwrap_or_default().to_owned()
+    };
+    assert_eq!(line("backend = "), "backend = namespaced  # default");
+    let require = line("confinement.require = ");
+    for layer in [
+        "user_namespace",
+        "network_namespace",
+        "landlock",
+        "seccomp",
+        "privileges",
+    ] {
+        assert!(require.contains(layer), "{require}");
+    }
+    assert!(
+        !require.contains("cgroup_limits") && require.ends_with("# default"),
+        "{require}"
+    );
+    let beside = std::path::Path::new(common::PROGRAM).with_file_name("aaos-agent-worker");
+    assert!(
+        line("confinement.worker = ").contains(beside.to_str().unwrap()),
+        "{shown}"
+    );
+
+    place.config("[confinement]\nrequire = [\"landlock\"]\nworker = \"bin/w\"\npool = 0\ndrill = \"seccomp\"\ntoolchain = [\"/opt\"]\n");
+    let shown = place.run(&["config"]).out;
+    for wanted in [
+        "confinement.require = [\"landlock\"]",
+        "confinement.pool = 0",
+        "confinement.drill = seccomp",
+        "confinement.toolchain = [\"/opt\"]",
+    ] {
+        assert!(shown.contains(wanted), "{wanted}: {shown}");
+    }
+    let beside = place.path("config/aaos/bin/w");
+    assert!(
+        shown.contains(beside.to_str().unwrap()),
+        "a path starts from the file: {shown}"
+    );
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub(crate) fn print(desk: &Desk, status: &DaemonStatusAnswer) -> Result<(), CliE
     ))?;
     desk.say(format!(
         "backend      {}",
-        paint.warn(&words::backend(&status.backend))
+        words::painted_backend(&status.backend, paint)
     ))?;
     desk.say(format!(
         "confinement  {}",

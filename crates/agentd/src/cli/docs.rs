@@ -198,7 +198,10 @@ fn row(argument: &clap::Arg) -> String {
 
 /// What each setting means; a test holds that the file's shape knows every one of them.
 const SETTINGS: &[(&str, &str)] = &[
-    ("backend = \"in_process\"", "How agents' tools run."),
+    (
+        "backend = \"namespaced\"",
+        "How agents' tools run: each agent's in a confined process of its own, or `in_process`, in the daemon.",
+    ),
     (
         "roles_dir = \"/path\"",
         "A directory of role files; `roles` beside the file if not given.",
@@ -229,8 +232,32 @@ const SETTINGS: &[(&str, &str)] = &[
         "In `[models]`; also `worker` and `reasoner`.",
     ),
     (
+        "[confinement]",
+        "How workers are confined; [the page on it](../operate/confinement.md) says what each layer is for.",
+    ),
+    (
+        "require = [\"landlock\", \"seccomp\"]",
+        "In `[confinement]`: layers without which no worker takes a call; all but `cgroup_limits` if not given.",
+    ),
+    (
+        "worker = \"/path/aaos-agent-worker\"",
+        "In `[confinement]`: the program that becomes each worker; beside `agentd` or in `/usr/libexec/aaos` if not given. Also `egress`, for `aaos-egress`.",
+    ),
+    (
+        "pool = 4",
+        "In `[confinement]`: workers kept ready, 0 to 64; one per processor if not given.",
+    ),
+    (
+        "toolchain = [\"/opt/sdk\"]",
+        "In `[confinement]`: directories that programs an agent may start can read, and start programs from.",
+    ),
+    (
+        "drill = \"landlock\"",
+        "In `[confinement]`: leaves a layer out on purpose, to see that launches are refused for it.",
+    ),
+    (
         "[profiles.NAME]",
-        "What runs under `--profile NAME` may do; `default`, `read-only` and `none` are built in and may be replaced.",
+        "What runs under `--profile NAME` may do; `default`, `developer`, `read-only` and `none` are built in and may be replaced.",
     ),
     (
         "grants = [\"file_read: ./**\"]",
@@ -277,11 +304,12 @@ fn config() -> String {
          and where each value came from. What is not known is refused with its line and column.\n\n\
          | file | per user | system-wide |\n|---|---|---|\n\
          | settings | `$XDG_CONFIG_HOME/aaos/config.toml` | `/etc/aaos/config.toml` |\n\
-         | keys, mode 0600 | `credentials.toml` beside it | `credentials.toml` beside it, or systemd's `PROVIDER.key` |\n\
+         | keys and secrets, mode 0600 | `credentials.toml` beside it | `credentials.toml` beside it; keys also from systemd's `PROVIDER.key` |\n\
          | prices | `prices.toml` beside it | `prices.toml` beside it |\n\
          | roles | `roles/` beside it | `roles/` beside it |\n\
          | state | `$XDG_STATE_HOME/aaos` | `/var/lib/aaos` |\n\
          | socket | `$XDG_RUNTIME_DIR/aaos/agentd.sock`, else in the state directory | `/run/agentd/agentd.sock` |\n\n\
+         A secret stands in the keys file beneath `[secrets]`, as `name = \"value\"`; a grant's `using name` lets requests carry it.\n\n\
          ## The file\n\n| setting | meaning |\n|---|---|\n",
     );
     for (setting, meaning) in SETTINGS {
@@ -328,8 +356,24 @@ const GRANTS: &[(&str, &str)] = &[
     ),
     ("web_search", "The same as `http: GET *`."),
     (
+        "http: GET https://api.example.com using github_token",
+        "As without `using`; a request may carry the secret of that name, which the agent never sees. The host is named, and reached over https or private.",
+    ),
+    (
+        "http: CONNECT https://static.example.com",
+        "A tunnel to this host and port, for granted programs: what goes through it is not seen.",
+    ),
+    (
         "exec: cargo [check, test] in /ws/**",
-        "Start a program with these arguments, there. No built-in tool asks for it yet.",
+        "Start a program with arguments that begin so, there; without the list, with any.",
+    ),
+    (
+        "cargo_run: /ws",
+        "What the tool of that name may start, there.",
+    ),
+    (
+        "git_commit: /ws",
+        "What the tool of that name may start, there.",
     ),
     ("tool: web_fetch", "Call the tool; `*` for every tool."),
     (

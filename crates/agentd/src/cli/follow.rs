@@ -14,6 +14,7 @@ use crate::{
 use aaos_core::{
     event::{Event, Kind, Outcome, Severity, StopReason},
     id::RunId,
+    proof::Layer,
     tool::Placement,
 };
 use aaos_ports::Clock;
@@ -184,6 +185,8 @@ pub(crate) fn body(event: &Event, paint: Paint) -> Option<String> {
     of_run(&event.kind, paint)
         .or_else(|| of_subtask(&event.kind, paint))
         .or_else(|| of_authority(&event.kind, paint))
+        .or_else(|| of_worker(&event.kind, paint))
+        .or_else(|| of_connection(&event.kind, paint))
         .or_else(|| of_model(&event.kind, paint))
         .or_else(|| of_tool(&event.kind, paint))
 }
@@ -298,7 +301,9 @@ fn of_authority(kind: &Kind, paint: Paint) -> Option<String> {
             short(need),
             short(reason)
         )),
-        Kind::CapabilityRevoked { grant, descendants } => paint.dim(&format!(
+        Kind::CapabilityRevoked {
+            grant, descendants, ..
+        } => paint.dim(&format!(
             "revoked {grant} and {descendants} derived from it"
         )),
         Kind::BudgetRefused {
@@ -309,6 +314,64 @@ fn of_authority(kind: &Kind, paint: Paint) -> Option<String> {
         } => paint.warn(&format!(
             "budget: {} ({used} of {allowed} used, {wanted} more wanted)",
             limit.words()
+        )),
+        _ => return None,
+    })
+}
+
+/// A worker that stands as required is no news: its calls are marked.
+fn of_worker(kind: &Kind, paint: Paint) -> Option<String> {
+    Some(match kind {
+        Kind::WorkerStarted { missing, proof, .. } => {
+            let usual = Layer::required_by_default();
+            let waived: Vec<&str> = missing
+                .iter()
+                .filter(|layer| usual.contains(layer))
+                .map(|layer| layer.name())
+                .collect();
+            if waived.is_empty() {
+                return Some(paint.dim(&format!(
+                    "worker confined: {} layers, {} attempts to get out stopped",
+                    proof.layers.len(),
+                    proof.canaries.len()
+                )));
+            }
+            paint.warn(&format!(
+                "worker without {}, which the configuration does not require",
+                waived.join(", ")
+            ))
+        }
+        Kind::WorkerRefused { missing, .. } => paint.bad(&format!("no worker: {}", short(missing))),
+        Kind::WorkerLost { reason } => paint.bad(&format!("worker lost: {}", short(reason))),
+        _ => return None,
+    })
+}
+
+fn of_connection(kind: &Kind, paint: Paint) -> Option<String> {
+    Some(match kind {
+        Kind::ConnectionAllowed {
+            method,
+            url,
+            address,
+        } => {
+            let reached = address
+                .as_ref()
+                .map_or_else(|| "not reached".to_owned(), |address| short(address));
+            paint.dim(&format!("{} {} ({reached})", short(method), short(url)))
+        }
+        Kind::ConnectionRefused {
+            method,
+            url,
+            axis,
+            reason,
+        } => paint.warn(&format!(
+            "connection refused ({axis}): {} {}: {}",
+            short(method),
+            short(url),
+            short(reason)
+        )),
+        Kind::ConnectionsOmitted { allowed, refused } => paint.warn(&format!(
+            "{allowed} more connections allowed and {refused} refused"
         )),
         _ => return None,
     })

@@ -45,6 +45,9 @@ impl Act for List {
     }
 }
 
+/// Bytes of a backend's name that are shown: a bar set lower than usual is seen, and `status` tells it whole.
+const BACKEND_BYTES: usize = 40;
+
 fn print(desk: &Desk, runs: &[RunSummary]) -> Result<(), CliError> {
     if runs.is_empty() {
         return desk.say("No runs yet. `agentd submit \"GOAL\"` starts one.");
@@ -56,11 +59,12 @@ fn print(desk: &Desk, runs: &[RunSummary]) -> Result<(), CliError> {
             words::run_state(run.state).to_owned(),
             words::span(now.since(run.submitted)),
             words::money(run.usage.cost),
+            words::one_line(&run.backend, BACKEND_BYTES),
             words::one_line(&run.goal, 72),
         ]
     };
     desk.say(super::desk::table(
-        ["ID", "STATE", "AGE", "COST", "GOAL"],
+        ["ID", "STATE", "AGE", "COST", "BACKEND", "GOAL"],
         runs.iter().map(row),
     ))
 }

@@ -11,6 +11,7 @@ mod configure;
 mod daemon;
 mod desk;
 mod docs;
+mod doctor;
 mod error;
 mod follow;
 mod link;
@@ -18,6 +19,7 @@ mod list;
 mod logs;
 mod models;
 mod plan;
+mod revoke;
 mod roles;
 mod run;
 mod screen;
@@ -44,12 +46,14 @@ pub(crate) const COMMANDS: &[Entry] = &[
     Entry::of::<list::List>(),
     Entry::of::<status::Status>(),
     Entry::of::<stop::Stop>(),
+    Entry::of::<revoke::Revoke>(),
     Entry::of::<logs::Logs>(),
     Entry::of::<roles::Roles>(),
     Entry::of::<tools::Tools>(),
     Entry::of::<models::Models>(),
     Entry::of::<configure::Configure>(),
     Entry::of::<config::ShowConfig>(),
+    Entry::of::<doctor::Doctor>(),
     Entry::of::<audit::Audit>(),
     Entry::of::<daemon::Daemon>(),
     Entry::of::<run::Run>(),

@@ -74,7 +74,7 @@ fn print(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
     }
     desk.say(format!(
         "backend    {}",
-        paint.warn(&words::backend(&view.backend))
+        words::painted_backend(&view.backend, paint)
     ))?;
     desk.say(words::model(&view.model).replacen("model: ", "model      ", 1))?;
     desk.say(format!("base       {}", words::one_line(&view.base, 400)))?;
@@ -96,6 +96,7 @@ fn print(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
         words::clean(&view.profile)
     ))?;
     grants(desk, &detail.envelope)?;
+    live(desk, detail)?;
     if !view.subtasks.is_empty() {
         desk.say("subtasks")?;
     }
@@ -139,6 +140,24 @@ pub(crate) fn grants(desk: &Desk, held: &[Capability]) -> Result<(), CliError> {
             desk.paint()
                 .dim(&format!("  {}", words::clean(&grant.to_string()))),
         )
+    })
+}
+
+/// What the run and its agents may still do, with the ids that `agentd revoke` takes; nothing once it has ended.
+fn live(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
+    let (run, paint) = (detail.view.run, desk.paint());
+    if !detail.live.is_empty() {
+        desk.say(format!(
+            "live       (`agentd revoke {run} GRANT` takes one back, and all made from it)"
+        ))?;
+    }
+    detail.live.iter().try_for_each(|held| {
+        let holder = held
+            .agent
+            .map_or_else(|| "the run".to_owned(), |agent| agent.to_string());
+        let capability = words::clean(&held.capability.to_string());
+        let line = format!("  {}  {holder:<19}  {}", held.grant, paint.dim(&capability));
+        desk.say(line)
     })
 }
 

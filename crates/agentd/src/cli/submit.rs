@@ -64,11 +64,11 @@ impl Submit {
 /// The first lines: what runs, where, by which model, with which grants.
 fn opening(desk: &Desk, submitted: &Submitted) -> Result<(), CliError> {
     let paint = desk.paint();
-    let backend = words::backend(&submitted.backend);
+    let backend = words::painted_backend(&submitted.backend, paint);
     desk.say(format!(
         "{}  {}  {}",
         paint.strong(&submitted.run.to_string()),
-        paint.warn(&backend),
+        backend,
         words::model(&submitted.model)
     ))?;
     desk.say(paint.dim(&format!(

@@ -7,6 +7,8 @@ use aaos_core::{
     time::{Span, Timestamp},
 };
 
+use aaos_sandbox::backend::{in_process::NAME as IN_PROCESS, namespaced::NAME as NAMESPACED};
+
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Paint(pub(crate) bool);
@@ -177,13 +179,14 @@ pub(crate) fn mark(state: SubtaskState, paint: Paint) -> String {
     }
 }
 
-/// How a backend confines, for the first line of a run.
-pub(crate) fn backend(name: &str) -> String {
+/// How a backend confines, for the first line of a run: a warning unless it is the whole of confinement.
+pub(crate) fn painted_backend(name: &str, paint: Paint) -> String {
     match name {
-        "in_process" => {
-            "in_process: tools run inside the daemon, not confined by the kernel".to_owned()
+        NAMESPACED => paint.good(NAMESPACED),
+        IN_PROCESS => {
+            paint.warn("in_process: tools run inside the daemon, not confined by the kernel")
         }
-        other => clean(other),
+        other => paint.warn(&clean(other)),
     }
 }
 

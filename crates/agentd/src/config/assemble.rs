@@ -4,8 +4,9 @@ use super::{
     Config, ConfigError, Environment, Installation, Origin, Overrides, PROFILE_DEFAULT, Paths,
     Place, Profile, ProviderConfig, Setting, Sinks,
     amount::Amount,
+    confinement::Confinement,
     file::{self, FileBudget, FileConfig, FileProvider, Privacy, Source},
-    model_ref,
+    model_ref, secrets,
 };
 use aaos_core::{budget::Budget, id::NAME_BYTES_MAX, model::ModelClass, secret::Secret};
 use std::{
@@ -25,6 +26,9 @@ const WORKERS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 /// Most slots or workers that can be asked for: each holds a connection or a process.
 const PARALLEL_MAX: usize = 1024;
 
+/// How agents' tools run unless the operator says otherwise.
+const BACKEND: &str = aaos_sandbox::backend::namespaced::NAME;
+
 /// Kinds a key alone configures, in order of preference.
 const KEY_KINDS: [(&str, &str); 3] = [
     ("anthropic", "ANTHROPIC_API_KEY"),
@@ -33,7 +37,7 @@ const KEY_KINDS: [(&str, &str); 3] = [
 ];
 
 /// Profiles there always are; the file may replace them.
-const PROFILES: [(&str, &[&str]); 3] = [
+const PROFILES: [(&str, &[&str]); 4] = [
     (
         PROFILE_DEFAULT,
         &[
@@ -41,6 +45,21 @@ const PROFILES: [(&str, &[&str]); 3] = [
             "file_write: ./**",
             "http: GET *",
             "http: HEAD *",
+            "tool: *",
+            "spawn: *",
+        ],
+    ),
+    (
+        "developer",
+        &[
+            "file_read: ./**",
+            "file_write: ./**",
+            "http: GET *",
+            "http: HEAD *",
+            "http: CONNECT https://index.crates.io",
+            "http: CONNECT https://static.crates.io",
+            "exec: cargo in ./**",
+            "exec: git in ./**",
             "tool: *",
             "spawn: *",
         ],
@@ -57,7 +76,7 @@ pub(crate) fn load(
     environment: &Environment,
     overrides: &Overrides,
 ) -> Result<Config, ConfigError> {
-    let mut config = defaults(Paths::find(environment, overrides)?);
+    let mut config = defaults(Paths::find(environment, overrides)?, environment);
     let path = config.paths.config.value.clone();
     match file::read(&path, Privacy::Open)? {
         Some(text) => from_file(
@@ -91,10 +110,11 @@ pub(crate) fn load(
     from_environment(&mut config, environment);
     choose_first(&mut config);
     check_models(&config)?;
+    config.programs = programs(&config.confinement);
     Ok(config)
 }
 
-fn defaults(paths: Paths) -> Config {
+fn defaults(paths: Paths, environment: &Environment) -> Config {
     let profile = |grants: &[&str]| Profile {
         grants: grants.iter().map(|grant| (*grant).to_owned()).collect(),
         deny: vec![],
@@ -104,7 +124,7 @@ fn defaults(paths: Paths) -> Config {
         .map(|(name, grants)| ((*name).to_owned(), Setting::default(profile(grants))));
     Config {
         paths,
-        backend: Setting::default("in_process".to_owned()),
+        backend: Setting::default(BACKEND.to_owned()),
         providers: BTreeMap::new(),
         provider_first: None,
         models: BTreeMap::new(),
@@ -114,43 +134,61 @@ fn defaults(paths: Paths) -> Config {
         idle_exit_s: Setting::default(IDLE_EXIT_S),
         slots: Setting::default(SLOTS),
         workers_max: Setting::default(WORKERS_MAX),
+        confinement: Confinement::usual(environment),
+        secrets: BTreeMap::new(),
         sinks: Sinks {
             stdout: Setting::default(false),
             file: None,
         },
         prices: None,
-        program: program(),
+        programs: String::new(),
     }
 }
 
-/// The program's file by its size and the time it was written; nothing if it is gone.
-fn program() -> String {
-    let about = std::env::current_exe().and_then(std::fs::metadata);
-    about.map_or_else(
-        |_| String::new(),
-        |about| format!("{} {}.{}", about.len(), about.mtime(), about.mtime_nsec()),
-    )
+/// The files of this program and of those it starts, each by its size and the time it was written; nothing for one
+/// that is gone.
+fn programs(confinement: &Confinement) -> String {
+    let own = std::env::current_exe().unwrap_or_default();
+    let files = [&own, &confinement.worker.value, &confinement.egress.value];
+    let about = files.map(|file| {
+        std::fs::metadata(file).map_or_else(
+            |_| String::new(),
+            |about| format!("{} {}.{}", about.len(), about.mtime(), about.mtime_nsec()),
+        )
+    });
+    about.join(", ")
 }
 
 /// Puts a value of the file over a default.
-struct FromFile<'a> {
+pub(super) struct FromFile<'a> {
     source: &'a Source<'a>,
 }
 
 impl FromFile<'_> {
-    fn origin<T>(&self, spanned: &Spanned<T>) -> Origin {
+    /// A complaint about a value.
+    pub(super) fn problem<T>(
+        &self,
+        spanned: &Spanned<T>,
+        problem: String,
+        next_step: &str,
+    ) -> ConfigError {
+        self.source
+            .problem(spanned.span().start, problem, next_step)
+    }
+
+    pub(super) fn origin<T>(&self, spanned: &Spanned<T>) -> Origin {
         Origin::File {
             path: self.source.path.to_owned(),
             line: self.source.line(spanned.span().start),
         }
     }
 
-    fn setting<T: Clone>(&self, spanned: &Spanned<T>) -> Setting<T> {
+    pub(super) fn setting<T: Clone>(&self, spanned: &Spanned<T>) -> Setting<T> {
         Setting::new(spanned.get_ref().clone(), self.origin(spanned))
     }
 
     /// A path; a relative one starts from the file's own directory.
-    fn path(&self, spanned: &Spanned<String>) -> Result<Setting<PathBuf>, ConfigError> {
+    pub(super) fn path(&self, spanned: &Spanned<String>) -> Result<Setting<PathBuf>, ConfigError> {
         self.not_empty(spanned)?;
         let beside = self.source.path.parent().unwrap_or(Path::new("/"));
         Ok(Setting::new(
@@ -208,6 +246,7 @@ fn from_file(config: &mut Config, source: &Source<'_>) -> Result<(), ConfigError
             .insert(name.clone(), provider_from_file(&from, name, provider)?);
     }
     models_from_file(config, &from, &read)?;
+    config.confinement.set(&from, &read.confinement)?;
     profiles_from_file(config, &from, &read)?;
     budget_from_file(config, &from, &read.budget)?;
     if let Some(seconds) = &read.daemon.idle_exit_s {
@@ -234,10 +273,12 @@ fn provider_from_file(
     read: &FileProvider,
 ) -> Result<ProviderConfig, ConfigError> {
     let clean = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(clean) {
+    let reserved = name == secrets::TABLE;
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(clean) || reserved {
         let shown = aaos_core::text::preview(name, 64);
-        let problem =
-            format!("`{shown}` is not a provider name: use letters, digits, `-`, `_` or `.`");
+        let problem = format!(
+            "`{shown}` is not a provider name: use letters, digits, `-`, `_` or `.`, and not `secrets`"
+        );
         return Err(from
             .source
             .problem(read.kind.span().start, problem, "Rename the section"));
@@ -356,9 +397,13 @@ fn budget_from_file(
 /// Keys of the keys file, then those systemd hands over, which win.
 fn from_credentials(config: &mut Config, environment: &Environment) -> Result<(), ConfigError> {
     let path = config.paths.credentials.clone();
-    for (name, key) in file::keys(&path)? {
-        set_key(config, &name, &key, &Origin::Credential(path.clone()))?;
+    let read = secrets::credentials(&path)?;
+    let origin = Origin::Credential(path);
+    for (name, key) in read.keys {
+        set_key(config, &name, &key, &origin)?;
     }
+    let set = |(name, value)| (name, Setting::new(value, origin.clone()));
+    config.secrets = read.secrets.into_iter().map(set).collect();
     let Some(directory) = environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from) else {
         return Ok(());
     };

@@ -52,6 +52,18 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "CREDENTIALS_DIRECTORY",
         "Set by systemd: a directory with a file `PROVIDER.key` per key.",
     ),
+    variable(
+        "PATH",
+        "Where programs that a grant names are looked for; `/usr/local/bin:/usr/bin:/bin` if unset.",
+    ),
+    variable(
+        "CARGO_HOME",
+        "Where cargo keeps its registry, for agents that may start it; `~/.cargo` if unset.",
+    ),
+    variable(
+        "RUSTUP_HOME",
+        "Where rustup keeps its toolchains, for agents that may start them; `~/.rustup` if unset.",
+    ),
     variable("NO_COLOR", "No colours, whatever the terminal."),
     variable(
         "HOME",

@@ -1,8 +1,7 @@
-//! The configuration file and the keys file. Unknown keys are refused; every complaint has a line and a column and
-//! shows the line. A keys file that others may read is refused whole.
+//! The configuration file's shape, and how files are read. Unknown keys are refused; every complaint has a line and a
+//! column and shows the line. A keys file that others may read is refused whole.
 
 use super::{ConfigError, Place, amount::Amount};
-use aaos_core::secret::Secret;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -38,6 +37,8 @@ pub(super) struct FileConfig {
     pub(super) daemon: FileDaemon,
     /// Where events are copied to.
     pub(super) sinks: FileSinks,
+    /// How workers are confined.
+    pub(super) confinement: FileConfinement,
 }
 
 /// One provider.
@@ -99,6 +100,18 @@ pub(super) struct FileDaemon {
 pub(super) struct FileSinks {
     pub(super) stdout: Option<Spanned<bool>>,
     pub(super) file: Option<Spanned<String>>,
+}
+
+/// How workers are confined.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileConfinement {
+    pub(super) require: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) worker: Option<Spanned<String>>,
+    pub(super) egress: Option<Spanned<String>>,
+    pub(super) pool: Option<Spanned<usize>>,
+    pub(super) toolchain: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) drill: Option<Spanned<String>>,
 }
 
 /// A file's text, with what is needed to point into it.
@@ -258,20 +271,4 @@ pub(crate) fn read(path: &Path, privacy: Privacy) -> Result<Option<String>, Conf
         )
     })?;
     Ok(Some(text))
-}
-
-/// The keys file: provider names to keys. A complaint never shows a line of it.
-pub(super) fn keys(path: &Path) -> Result<BTreeMap<String, Secret<String>>, ConfigError> {
-    let Some(text) = read(path, Privacy::OwnerOnly)? else {
-        return Ok(BTreeMap::new());
-    };
-    let source = Source { path, text: &text };
-    toml::from_str(&text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start);
-        let wanted = "it is not a list of `provider = \"key\"` lines";
-        ConfigError {
-            excerpt: None,
-            ..source.problem(at, wanted, "Run `agentd configure`")
-        }
-    })
 }

@@ -4,12 +4,15 @@
 
 pub(crate) mod amount;
 mod assemble;
+mod confinement;
 pub(crate) mod env;
 pub(crate) mod file;
 mod paths;
+mod secrets;
 mod show;
 
 pub(crate) use assemble::load;
+pub(crate) use confinement::Confinement;
 pub(crate) use env::Environment;
 pub(crate) use paths::{Installation, Paths};
 pub(crate) use show::Entry;
@@ -135,12 +138,16 @@ pub(crate) struct Config {
     pub(crate) slots: Setting<NonZeroUsize>,
     /// Agents with a worker at the same time, per run.
     pub(crate) workers_max: Setting<NonZeroUsize>,
+    /// How workers are confined.
+    pub(crate) confinement: Confinement,
+    /// Values that `using NAME` in a grant stands for.
+    pub(crate) secrets: BTreeMap<String, Setting<Secret<String>>>,
     /// Where events are copied to.
     pub(crate) sinks: Sinks,
     /// The text of the operator's price file, `prices.toml` beside the configuration, if there is one.
     pub(crate) prices: Option<Setting<String>>,
-    /// Tells this program's file from another of the same version.
-    pub(crate) program: String,
+    /// Tells the files of this program and of those it starts from others of the same version.
+    pub(crate) programs: String,
 }
 
 /// The profile used if none is named.

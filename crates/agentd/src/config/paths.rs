@@ -147,7 +147,7 @@ fn absolute(path: &Path) -> Result<PathBuf, ConfigError> {
 }
 
 /// A variable that holds an absolute path; the XDG specification has relative ones ignored.
-fn absolute_variable(environment: &Environment, name: &str) -> Option<PathBuf> {
+pub(super) fn absolute_variable(environment: &Environment, name: &str) -> Option<PathBuf> {
     environment
         .get(name)
         .map(PathBuf::from)

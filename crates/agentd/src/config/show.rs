@@ -38,8 +38,25 @@ impl Config {
             &paths.socket.value.display().to_string(),
             &paths.socket.origin,
         );
+        self.show_search(&mut lines);
         self.effective(&mut lines);
         lines.0
+    }
+
+    /// Where the daemon found programs when it started. Not part of what tells daemons apart: the variable differs from
+    /// one shell to the next, and a daemon that has runs in hand is not to be replaced for that.
+    fn show_search(&self, lines: &mut Lines) {
+        let toolchain = &self.confinement.toolchain;
+        lines.paths("search_path", &toolchain.path);
+        let homes = [
+            ("cargo_home", &toolchain.cargo_home),
+            ("rustup_home", &toolchain.rustup_home),
+        ];
+        for (key, home) in homes {
+            if let Some(home) = home {
+                lines.path(key, home);
+            }
+        }
     }
 
     /// What a daemon would do differently under other settings, places left out.
@@ -52,6 +69,7 @@ impl Config {
             );
         }
         lines.text("backend", &self.backend);
+        self.show_confinement(lines);
         self.show_models(lines);
         for (name, profile) in &self.profiles {
             let list = |grants: &[String]| {
@@ -92,6 +110,31 @@ impl Config {
                 &format!("blake3 {}", blake3::hash(prices.value.as_bytes()).to_hex()),
                 &prices.origin,
             );
+        }
+    }
+
+    fn show_confinement(&self, lines: &mut Lines) {
+        let confinement = &self.confinement;
+        let names = confinement
+            .require
+            .value
+            .iter()
+            .map(|layer| format!("{:?}", layer.name()));
+        let names = names.collect::<Vec<_>>().join(", ");
+        lines.setting(
+            "confinement.require",
+            &format!("[{names}]"),
+            &confinement.require.origin,
+        );
+        lines.path("confinement.worker", &confinement.worker);
+        lines.path("confinement.egress", &confinement.egress);
+        lines.text("confinement.pool", &confinement.pool);
+        if let Some(drill) = &confinement.drill {
+            lines.text("confinement.drill", drill);
+        }
+        lines.paths("confinement.toolchain", &confinement.toolchain.extra);
+        for (name, secret) in &self.secrets {
+            lines.text(&format!("secrets.{name}"), secret);
         }
     }
 
@@ -163,7 +206,7 @@ impl Config {
             digest.update(text.as_bytes());
         };
         add(env!("CARGO_PKG_VERSION"));
-        add(&self.program);
+        add(&self.programs);
         for line in &lines.0 {
             add(&line.key);
             add(&line.value);
@@ -174,6 +217,9 @@ impl Config {
             .filter_map(|provider| provider.key.as_ref())
         {
             add(key.value.expose());
+        }
+        for secret in self.secrets.values() {
+            add(secret.value.expose());
         }
         let hex = digest.finalize().to_hex();
         hex.chars().take(FINGERPRINT_DIGITS).collect()
@@ -189,6 +235,19 @@ impl Lines {
             value: value.to_owned(),
             origin: origin.to_string(),
         });
+    }
+
+    fn path(&mut self, key: &str, path: &Setting<std::path::PathBuf>) {
+        self.setting(key, &path.value.display().to_string(), &path.origin);
+    }
+
+    fn paths(&mut self, key: &str, paths: &Setting<Vec<std::path::PathBuf>>) {
+        let list = paths
+            .value
+            .iter()
+            .map(|path| format!("{:?}", path.display().to_string()));
+        let list = list.collect::<Vec<_>>().join(", ");
+        self.setting(key, &format!("[{list}]"), &paths.origin);
     }
 
     fn text<T: std::fmt::Display>(&mut self, key: &str, setting: &Setting<T>) {

@@ -7,14 +7,16 @@ use crate::{
     limits::{CANDIDATES_MAX, RUNS_LISTED_MAX},
 };
 use aaos_core::{
-    capability::{Capability, parse, parse_in},
+    capability::{Capability, Resource, parse, parse_in},
     event::{Event, Kind, RunView, Seq},
     id::RunId,
     model::{ModelClass, ModelRef},
     time::Timestamp,
     tool::ToolSpec,
 };
-use aaos_ports::{Catalog, Clock, Goals, Provider, Submit, WatchItem};
+use aaos_ports::{
+    Authority, Catalog, Clock, GoalError, Goals, LiveGrant, Provider, Submit, WatchItem,
+};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use std::{
@@ -31,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Front {
     /// Goals and runs.
     pub(crate) goals: Arc<dyn Goals>,
+    /// What open runs may still do, and taking it back.
+    pub(crate) authority: Arc<dyn Authority>,
     /// How many runs have not ended.
     pub(crate) runs_open: Box<dyn Fn() -> usize + Send + Sync>,
     /// Roles.
@@ -232,7 +236,9 @@ impl Front {
                 .collect::<Result<Vec<_>, _>>()
         };
         let mut grants = of_profile(&known.value.grants)?;
-        grants.extend(of_flags(&params.grants)?);
+        let added = of_flags(&params.grants)?;
+        self.check_secrets(caller, &added)?;
+        grants.extend(added);
         let mut deny = of_profile(&known.value.deny)?;
         deny.extend(of_flags(&params.deny)?);
         let held = authority::envelope(grants, &deny, &self.names())?;
@@ -241,6 +247,38 @@ impl Front {
                 .try_for_each(|grant| authority::check_owner(grant, caller.uid, owner_of))?;
         }
         Ok(held)
+    }
+
+    /// Refuses grants that use a secret there is not, and grants of an operator that would send a secret of the machine's
+    /// where they like: in the system-wide daemon only profiles, which its administrator writes, say where secrets go.
+    fn check_secrets(&self, caller: &Caller, grants: &[Capability]) -> Result<(), Fault> {
+        let named = grants.iter().flat_map(|grant| match &grant.resource {
+            Resource::Http(scope) => scope.secrets.iter().collect(),
+            _ => Vec::new(),
+        });
+        let machines = self.config.paths.installation == Installation::System && caller.uid != 0;
+        for name in named {
+            if machines {
+                return Err(Fault::new(
+                    FaultKind::Refused,
+                    format!(
+                        "the secret `{name}` is the machine's, and only a profile of its configuration may use it"
+                    ),
+                    "Ask the administrator for a profile, and name it with --profile",
+                ));
+            }
+            if !self.config.secrets.contains_key(name) {
+                return Err(Fault::new(
+                    FaultKind::Refused,
+                    format!("there is no secret `{name}`"),
+                    format!(
+                        "Set it in {}, as `{name} = \"…\"` beneath [secrets]",
+                        self.config.paths.credentials.display()
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn check_model(&self, text: &str) -> Result<(), Fault> {
@@ -334,6 +372,15 @@ impl Front {
         views
             .pop()
             .ok_or_else(|| aaos_ports::GoalError::Unknown(run).into())
+    }
+
+    /// What a run and its agents may still do; nothing once it has ended.
+    pub(crate) async fn live(&self, run: RunId) -> Result<Vec<LiveGrant>, Fault> {
+        match self.authority.grants(run).await {
+            Ok(live) => Ok(live),
+            Err(GoalError::Ended(_) | GoalError::Unknown(_)) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What the operator granted a run, read from its first events.

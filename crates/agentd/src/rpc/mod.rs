@@ -13,6 +13,7 @@ mod role_list;
 mod role_show;
 mod run_list;
 mod run_plan;
+mod run_revoke;
 mod run_status;
 mod run_stop;
 mod run_submit;
@@ -38,6 +39,7 @@ pub(crate) const METHODS: &[Method] = &[
     Method::of::<run_list::RunList>(),
     Method::of::<run_status::RunStatus>(),
     Method::of::<run_stop::RunStop>(),
+    Method::of::<run_revoke::RunRevoke>(),
     Method::of::<run_watch::RunWatch>(),
     Method::of::<role_list::RoleList>(),
     Method::of::<role_show::RoleShow>(),

@@ -14,7 +14,8 @@ pub(super) struct RunList;
 impl Call for RunList {
     const NAME: &'static str = "run.list";
     const SUMMARY: &'static str = "Lists runs, newest first.";
-    const ANSWER: &'static str = "[{run, goal, state, submitted, finished, usage, operator}]";
+    const ANSWER: &'static str =
+        "[{run, goal, state, submitted, finished, backend, usage, operator}]";
     type Params = wire::ListParams;
     type Answer = Vec<wire::RunSummary>;
 
@@ -31,6 +32,7 @@ impl Call for RunList {
             state: view.state,
             submitted: view.submitted,
             finished: view.finished,
+            backend: view.backend,
             usage: view.usage,
             operator: view.operator,
         };

@@ -9,7 +9,8 @@ pub(super) struct RunStatus;
 impl Call for RunStatus {
     const NAME: &'static str = "run.status";
     const SUMMARY: &'static str = "Tells all there is to know of one run.";
-    const ANSWER: &'static str = "{view, envelope: [grant]}";
+    const ANSWER: &'static str =
+        "{view, envelope: [grant], live: [{grant, agent, parent, capability}]}";
     type Params = wire::RunParams;
     type Answer = wire::RunDetail;
 
@@ -20,6 +21,11 @@ impl Call for RunStatus {
     ) -> Result<wire::RunDetail, Fault> {
         let view = front.find_run(&caller, &params.run).await?;
         let envelope = front.granted(&view).await;
-        Ok(wire::RunDetail { view, envelope })
+        let live = front.live(view.run).await?;
+        Ok(wire::RunDetail {
+            view,
+            envelope,
+            live,
+        })
     }
 }

@@ -78,6 +78,7 @@ impl Call for RunWatch {
         let detail = if over {
             Some(wire::RunDetail {
                 envelope: front.granted(&view).await,
+                live: Vec::new(),
                 view,
             })
         } else {

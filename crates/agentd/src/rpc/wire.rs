@@ -4,11 +4,12 @@ use crate::config::amount::Amount;
 use aaos_core::{
     capability::Capability,
     event::{Event, Mode, RunState, RunView},
-    id::RunId,
+    id::{GrantId, RunId},
     model::Usage,
     plan::Plan,
     time::Timestamp,
 };
+use aaos_ports::LiveGrant;
 use serde::{Deserialize, Serialize};
 
 /// No parameters.
@@ -126,6 +127,8 @@ pub(crate) struct RunSummary {
     pub(crate) submitted: Timestamp,
     /// When it ended.
     pub(crate) finished: Option<Timestamp>,
+    /// Where its tools run.
+    pub(crate) backend: String,
     /// Tokens and money.
     pub(crate) usage: Usage,
     /// The operator's user number.
@@ -139,6 +142,31 @@ pub(crate) struct RunDetail {
     pub(crate) view: RunView,
     /// What the operator granted it.
     pub(crate) envelope: Vec<Capability>,
+    /// What it and its agents may still do, while it goes on.
+    pub(crate) live: Vec<LiveGrant>,
+}
+
+/// Names a grant of a run.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevokeParams {
+    /// A run's id, or the beginning of one that no other run shares.
+    pub(crate) run: String,
+    /// The id of one of its live grants, or the beginning of one that no other shares.
+    pub(crate) grant: String,
+}
+
+/// A grant that was revoked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RevokedAnswer {
+    /// The run.
+    pub(crate) run: RunId,
+    /// The grant.
+    pub(crate) grant: GrantId,
+    /// Grants made from it that ended with it.
+    pub(crate) descendants: u32,
+    /// Calls in flight that ended with it.
+    pub(crate) calls: u32,
 }
 
 /// How a watch ended.

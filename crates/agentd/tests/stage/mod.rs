@@ -226,6 +226,23 @@ pub(crate) fn flip(file: &Path, text: &str) {
     std::fs::write(file, bytes).unwrap();
 }
 
+/// Changes the byte in the middle of every place in a file where `text` stands: the database keeps copies of what it
+/// has moved, which nothing refers to.
+pub(crate) fn flip_all(file: &Path, text: &str) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let found: Vec<usize> = bytes
+        .windows(text.len())
+        .enumerate()
+        .filter(|(_, window)| *window == text.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!found.is_empty(), "the text is not in the file");
+    for at in found {
+        bytes[at + text.len() / 2] ^= 1;
+    }
+    std::fs::write(file, bytes).unwrap();
+}
+
 /// Every file beneath a directory, with its bytes.
 pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
