@@ -70,6 +70,20 @@ impl Place {
         self.write("config/config.toml", &config).map(drop)
     }
 
+    /// Chooses the backend in the configuration that is there.
+    ///
+    /// # Errors
+    /// The configuration cannot be read or written.
+    pub fn backend(&self, name: &str) -> Result<(), BenchError> {
+        let path = self.dir.join("config/config.toml");
+        let config = fs::read_to_string(&path).map_err(BenchError::file(&path))?;
+        self.write(
+            "config/config.toml",
+            &format!("backend = \"{name}\"\n{config}"),
+        )
+        .map(drop)
+    }
+
     /// The daemon's state directory.
     pub fn state(&self) -> PathBuf {
         self.dir.join("state")

@@ -13,6 +13,8 @@ pub enum Unit {
     Kib,
     /// How many in a second.
     PerSecond,
+    /// How many.
+    Count,
 }
 
 impl Unit {
@@ -27,6 +29,7 @@ impl Unit {
             Self::Kib if number >= 1024.0 => format!("{} MiB", rounded(number / 1024.0)),
             Self::Kib => format!("{} KiB", rounded(number)),
             Self::PerSecond => format!("{}/s", rounded(number)),
+            Self::Count => rounded(number),
         }
     }
 }
@@ -116,6 +119,8 @@ pub struct Yardstick {
 pub enum Goal {
     /// No more than this.
     AtMost(f64),
+    /// No less than this.
+    AtLeast(f64),
     /// No more than the yardstick and this.
     AtMostBeyond(f64),
     /// No more than so many times the yardstick.
@@ -178,6 +183,7 @@ impl Row {
             .map_or(0.0, |yardstick| yardstick.p50);
         self.goal.map(|goal| match goal {
             Goal::AtMost(most) => figure <= most,
+            Goal::AtLeast(least) => figure >= least,
             Goal::AtMostBeyond(more) => figure <= beside + more,
             Goal::AtMostTimes(times) => figure <= beside * times,
             Goal::AtLeastTimes(times) => figure >= beside * times,
@@ -208,7 +214,7 @@ impl Row {
     /// What one in ten reaches: the tenth percentile of what should be small, the ninetieth of what should be large.
     fn best_tenth(&self) -> f64 {
         self.series.percentile(match self.unit {
-            Unit::PerSecond => 90,
+            Unit::PerSecond | Unit::Count => 90,
             Unit::Micros | Unit::Nanos | Unit::Kib => 10,
         })
     }
@@ -219,6 +225,7 @@ impl Row {
         };
         let goal = match goal {
             Goal::AtMost(most) => format!("≤ {}", self.unit.write(most)),
+            Goal::AtLeast(least) => format!("≥ {}", self.unit.write(least)),
             Goal::AtMostBeyond(more) => format!("≤ yardstick + {}", self.unit.write(more)),
             Goal::AtMostTimes(times) => format!("≤ {}×", rounded(times)),
             Goal::AtLeastTimes(times) => format!("≥ {}×", rounded(times)),

@@ -5,6 +5,7 @@
 //! take a figure from a run that failed.
 
 pub mod capability;
+pub mod confine;
 pub mod criterion;
 pub mod daemon;
 pub mod disk;
@@ -85,6 +86,11 @@ pub static BENCHMARKS: &[Benchmark] = &[
         name: "grep",
         summary: "the tool grep against rg",
         run: grep::run,
+    },
+    Benchmark {
+        name: "confine",
+        summary: "confined workers beside what the kernel itself takes, and beside no confinement",
+        run: confine::run,
     },
 ];
 
@@ -214,9 +220,19 @@ fn names() -> String {
     names.join(", ")
 }
 
-/// The release build of the program, made now.
+/// The release build of the program and of what it starts, made now.
 fn build(tree: &Tree) -> Result<PathBuf, Error> {
-    let arguments = ["build", "--release", "--locked", "--package", "agentd"];
+    let arguments = [
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "agentd",
+        "--package",
+        "aaos-agent-worker",
+        "--package",
+        "aaos-egress",
+    ];
     let failed = |source| Error::Start {
         program: "cargo".into(),
         source,
