@@ -46,6 +46,9 @@ pub struct Room {
     pub may_use: BTreeSet<String>,
     /// The kinds of ambient authority it may use by name.
     pub owns: BTreeSet<String>,
+    /// Crates that may not appear anywhere beneath it.
+    #[serde(default)]
+    pub closure_refuses: BTreeSet<String>,
 }
 
 /// A crate that is never shipped; every ambient authority is its own.

@@ -39,6 +39,11 @@ fn the_core_is_pure() {
 }
 
 #[test]
+fn the_worker_brings_no_network_and_no_database() {
+    holds("closures");
+}
+
+#[test]
 fn unsafe_code_has_one_place() {
     holds("unsafe");
 }

@@ -83,6 +83,11 @@ pub static RULES: &[Rule] = &[
         judge: purity::core,
     },
     Rule {
+        name: "closures",
+        promise: "Rooms keep out what they refuse to have beneath them, as the worker every network and database crate.",
+        judge: purity::closures,
+    },
+    Rule {
         name: "unsafe",
         promise: "Every crate root forbids unsafe code; one module of the sandbox may ask for it.",
         judge: purity::unsafe_code,

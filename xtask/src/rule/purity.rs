@@ -63,6 +63,27 @@ fn core_dependencies(workspace: &Workspace, plan: &Plan) -> Vec<Finding> {
     found
 }
 
+/// What a room refuses to have beneath it is not there, however far down.
+///
+/// # Errors
+/// `cargo metadata` failed.
+pub fn closures(house: &House) -> Result<Vec<Finding>, Error> {
+    let workspace = house.workspace()?;
+    let mut found = Vec::new();
+    for (room, plan) in house.plan.room.iter().chain(&house.plan.binary) {
+        let refused = &plan.closure_refuses;
+        for (name, asks) in workspace.closure(room) {
+            if refused.contains(name) {
+                let advice = format!(
+                    "brings {name} through {asks}, which [closure_refuses] in house.toml keeps out; take another way"
+                );
+                found.push(Finding::new(room, advice));
+            }
+        }
+    }
+    Ok(found)
+}
+
 struct AsyncFinder<'a> {
     source: &'a Source,
     found: &'a mut Vec<Finding>,
