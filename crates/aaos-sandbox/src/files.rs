@@ -365,9 +365,9 @@ fn join(directory: &str, name: &str) -> String {
 }
 
 /// A regular file's bytes, until the call is over.
-struct Stoppable {
-    file: File,
-    stop: Stop,
+pub(crate) struct Stoppable {
+    pub(crate) file: File,
+    pub(crate) stop: Stop,
 }
 
 impl Read for Stoppable {

@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod confine;
+mod defect;
 pub mod files;
 pub mod launcher;
 pub mod machine;

@@ -216,7 +216,6 @@ pub(crate) fn execute(file: &CStr) -> Errno {
 ///
 /// # Errors
 /// `PERM` where this is not the first process.
-#[allow(dead_code, reason = "the worker's runtime ends programs with it")]
 pub(crate) fn end_everyone() -> Result<(), Errno> {
     if rustix::process::getpid().as_raw_pid() != 1 {
         return Err(Errno::PERM);

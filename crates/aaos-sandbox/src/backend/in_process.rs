@@ -4,6 +4,7 @@
 //! Refuses: running a tool with more than the call's own declared needs, and going on after the call has ended.
 
 use crate::{
+    defect,
     files::{BeneathFiles, OwnFiles},
     stop::{Stop, StopOnDrop},
 };
@@ -11,7 +12,6 @@ use aaos_core::{
     capability::{Capability, Need},
     event::BackendName,
     id::ToolName,
-    text,
     tool::{Placement, Power, ToolSpec},
 };
 use aaos_ports::{
@@ -21,7 +21,6 @@ use aaos_ports::{
 use async_trait::async_trait;
 use futures::FutureExt;
 use std::{
-    any::Any,
     collections::BTreeMap,
     panic::AssertUnwindSafe,
     sync::{Arc, PoisonError, RwLock},
@@ -41,8 +40,6 @@ pub const WORKER_CALLS_MAX: usize = 8;
 pub const CALLS_MAX: usize = 64;
 /// Longest that stopping a worker waits for its calls to notice.
 const STOP_WAIT: Duration = Duration::from_secs(5);
-/// Most bytes of a panic's text that are passed on.
-const PANIC_BYTES_MAX: usize = 400;
 
 type Tools = BTreeMap<ToolName, Arc<dyn AnyTool>>;
 
@@ -255,7 +252,7 @@ async fn run(
                 biased;
                 () = stop.stopped() => Err(lost(&name, "the call was stopped")),
                 outcome = AssertUnwindSafe(tool.call(input, &powers)).catch_unwind() => {
-                    outcome.unwrap_or_else(|panic| Err(panicked(&name, &*panic)))
+                    outcome.unwrap_or_else(|panic| Err(defect::broke_off(&name, &*panic)))
                 }
             }
         })
@@ -263,17 +260,4 @@ async fn run(
     thread
         .await
         .unwrap_or_else(|error| Err(lost(&called, &error.to_string())))
-}
-
-/// A defect in a tool is the call's failure, not the daemon's.
-fn panicked(tool: &ToolName, panic: &(dyn Any + Send)) -> ToolError {
-    let said = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no words");
-    ToolError::Failed(format!(
-        "{tool} has a defect and broke off: {}",
-        text::preview(said, PANIC_BYTES_MAX)
-    ))
 }

@@ -10,20 +10,15 @@ use super::{
 };
 use crate::{
     confine::Trees,
-    files::{BeneathFiles, repository},
+    files::{BeneathFiles, Stoppable, repository},
     protocol::{Answer, FileAct},
-    stop::Stop,
 };
 use aaos_core::capability::FileRight;
 use aaos_ports::{
     Files, PowerError,
     power::{Entry, Flow, OpenFile, Tidy, WriteMode},
 };
-use std::{
-    fs::File,
-    io::{self, Read},
-    sync::Arc,
-};
+use std::{fs::File, sync::Arc};
 
 /// The file power of one call.
 pub(super) struct WorkerFiles {
@@ -74,21 +69,6 @@ fn unfitting(what: &str) -> PowerError {
     }
 }
 
-/// A file the daemon opened, until the call is over.
-struct Handed {
-    file: File,
-    stop: Stop,
-}
-
-impl Read for Handed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stop.is_stopped() {
-            return Err(io::Error::other("the call was stopped"));
-        }
-        self.file.read(buffer)
-    }
-}
-
 impl Files for WorkerFiles {
     fn open(&self, path: &str) -> Result<OpenFile, PowerError> {
         let rights = [FileRight::Read];
@@ -98,7 +78,7 @@ impl Files for WorkerFiles {
         }
         match self.line.ask(&self.ticket, FileAct::Open { path })? {
             (Answer::Opened { path, size }, Some(descriptor)) => {
-                let handed = Handed {
+                let handed = Stoppable {
                     file: File::from(descriptor),
                     stop: self.ticket.stop.clone(),
                 };
@@ -115,10 +95,10 @@ impl Files for WorkerFiles {
     fn write(&self, path: &str, content: &[u8], mode: WriteMode) -> Result<u64, PowerError> {
         let rights = [FileRight::Write];
         let path = self.local.admit(&rights, path)?;
-        repository::check(&path)?;
         if self.is_here(&rights, &path) {
             return self.local.write(&path, content, mode);
         }
+        repository::check(&path)?;
         let act = FileAct::Write {
             path,
             mode,

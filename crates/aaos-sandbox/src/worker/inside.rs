@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     confine::Trees,
+    defect,
     files::{BeneathFiles, OwnFiles},
     protocol::Policy,
 };
@@ -17,7 +18,6 @@ use aaos_core::{
     capability::{Capability, Need},
     id::{CallId, ToolName},
     proof::Profile,
-    text,
     tool::{Power, ToolSpec},
 };
 use aaos_ports::{
@@ -26,16 +26,12 @@ use aaos_ports::{
 use async_trait::async_trait;
 use rustix::fd::OwnedFd;
 use std::{
-    any::Any,
     collections::BTreeMap,
     net::SocketAddr,
     os::unix::net::UnixStream,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
-
-/// Most bytes of a panic's text that are passed on.
-const PANIC_BYTES_MAX: usize = 400;
 
 /// What a worker is made from.
 pub(super) struct Parts<'a> {
@@ -137,7 +133,7 @@ impl Inside {
         let call = wanted.ticket.call;
         let (tool, deadline_ms) = (wanted.tool.clone(), wanted.deadline_ms);
         let outcome = catch_unwind(AssertUnwindSafe(|| self.outcome(wanted)))
-            .unwrap_or_else(|panic| Err(panicked(&tool, &*panic)));
+            .unwrap_or_else(|panic| Err(defect::broke_off(&tool, &*panic)));
         // Out of the table before the answer goes, so that the daemon's next call finds room.
         let outcome = match (self.calls.leave(call), outcome) {
             (Some(over), Err(_)) => Err(over_error(over, &tool, deadline_ms)),
@@ -265,17 +261,4 @@ fn over_error(over: Over, tool: &ToolName, limit_ms: u64) -> ToolError {
         Over::Narrowed => lost("a capability the call rests on was revoked"),
         Over::Gone => lost("it was stopped"),
     }
-}
-
-/// A defect in a tool is the call's failure, not the worker's.
-fn panicked(tool: &ToolName, panic: &(dyn Any + Send)) -> ToolError {
-    let said = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no words");
-    ToolError::Failed(format!(
-        "{tool} has a defect and broke off: {}",
-        text::preview(said, PANIC_BYTES_MAX)
-    ))
 }
