@@ -50,6 +50,22 @@ pub enum LimitKind {
     WallClock,
     /// The same tool call again and again.
     Repeats,
+    /// Tokens of all agents of a role, with those below them.
+    RoleTokens,
+    /// Money of all agents of a role, with those below them, in micro-dollars.
+    RoleCost,
+    /// Tool calls of all agents of a role, with those below them.
+    RoleCalls,
+    /// Agents of a role and those below them.
+    RoleAgents,
+    /// Tokens of all runs of one operator on one day.
+    OperatorDayTokens,
+    /// Money of all runs of one operator on one day, in micro-dollars.
+    OperatorDayCost,
+    /// Tokens of all runs on one day.
+    DayTokens,
+    /// Money of all runs on one day, in micro-dollars.
+    DayCost,
 }
 
 /// Why a subtask or a run failed.
@@ -145,6 +161,13 @@ pub enum Failure {
         /// What went wrong.
         message: String,
     },
+    /// The run cannot be put together again from what is stored of it.
+    Unrecoverable {
+        /// What is missing, or does not fit.
+        problem: String,
+        /// What the operator can do.
+        next_step: String,
+    },
     /// The agent said that it cannot do what it was asked.
     GaveUp {
         /// In its own words, cut short.
@@ -212,6 +235,12 @@ impl fmt::Display for Failure {
             Self::Stopped => out.write_str("stopped by the operator"),
             Self::Interrupted => out.write_str("the daemon ended while this was running"),
             Self::Journal { message } => write!(out, "the journal could not record it: {message}"),
+            Self::Unrecoverable { problem, next_step } => {
+                write!(
+                    out,
+                    "the run cannot go on from its record: {problem}. {next_step}"
+                )
+            }
             Self::GaveUp { reason } => write!(out, "the agent gave up: {reason}"),
         }
     }
@@ -249,6 +278,44 @@ impl LimitKind {
             Self::FanOut => "the agent has started all the children it may",
             Self::WallClock => "time is up, in milliseconds",
             Self::Repeats => "the same tool call came again and again",
+            Self::RoleTokens => "the role's token budget is used up",
+            Self::RoleCost => "the role's money budget is used up, in micro-dollars",
+            Self::RoleCalls => "the role's tool calls are used up",
+            Self::RoleAgents => "the role has started all the agents it may",
+            Self::OperatorDayTokens => "the operator's tokens for today are used up",
+            Self::OperatorDayCost => "the operator's money for today is used up, in micro-dollars",
+            Self::DayTokens => "the daemon's tokens for today are used up",
+            Self::DayCost => "the daemon's money for today is used up, in micro-dollars",
         }
+    }
+
+    /// The same limit as one of a role; itself where roles have none of their own.
+    #[must_use]
+    pub const fn of_role(self) -> Self {
+        match self {
+            Self::Tokens => Self::RoleTokens,
+            Self::Cost => Self::RoleCost,
+            Self::Calls => Self::RoleCalls,
+            Self::Agents => Self::RoleAgents,
+            other => other,
+        }
+    }
+
+    /// Whether it is a day's: there is room again when the day is over.
+    #[must_use]
+    pub const fn is_of_day(self) -> bool {
+        matches!(
+            self,
+            Self::OperatorDayTokens | Self::OperatorDayCost | Self::DayTokens | Self::DayCost
+        )
+    }
+
+    /// Whether more can be had by waiting: the operator may raise it, or the day may end.
+    #[must_use]
+    pub const fn can_wait(self) -> bool {
+        !matches!(
+            self,
+            Self::Turns | Self::Depth | Self::FanOut | Self::Repeats
+        )
     }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod approval;
 pub mod bounded;
 pub mod budget;
 pub mod capability;
@@ -12,6 +13,7 @@ pub mod confine;
 pub mod event;
 pub mod failure;
 pub mod id;
+pub mod lineage;
 pub mod manifest;
 pub mod model;
 pub mod money;

@@ -4,6 +4,7 @@
 //! occur in them. No text of theirs is ever parsed as a grant, a template or a document.
 
 use crate::{
+    approval::Rule,
     capability::{Capability, FileRight, PathScope, Rendered, Resource, TemplateError},
     id::RoleName,
     model::ModelClass,
@@ -56,6 +57,8 @@ pub struct Manifest {
     pub params: Resolved,
     /// What it asks for, within what the run may do.
     pub wanted: Vec<Rendered>,
+    /// Acts of it that wait for a person's approval.
+    pub approve: Vec<Rule>,
     /// What it must deliver.
     pub output: Expected,
     /// Limits of the agent.
@@ -84,6 +87,7 @@ pub fn render(
         system: system(role),
         message: message(role, task, &params, &output),
         wanted,
+        approve: role.approve.clone(),
         output,
         limits: role.limits,
         scaffold: role.scaffold.clone(),

@@ -1,6 +1,6 @@
 //! A role: a kind of agent, declared in a file.
 
-use crate::{capability::CapabilityTemplate, id::RoleName, model::ModelClass};
+use crate::{approval, capability::CapabilityTemplate, id::RoleName, model::ModelClass};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -30,6 +30,9 @@ pub struct Role {
     /// What its agents may do, within what the run may do.
     #[serde(default)]
     pub capabilities: Vec<CapabilityTemplate>,
+    /// Acts of its agents that wait for a person's approval.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approve: Vec<approval::Rule>,
     /// Standing instructions to the model.
     pub prompt: String,
     /// What it delivers.
@@ -189,6 +192,7 @@ impl Role {
         let mut problems = self.text_problems();
         problems.extend(self.parameter_problems());
         problems.extend(self.template_problems());
+        problems.extend(self.approval_problem());
         problems.extend(self.output_problem());
         problems.extend(self.ladder_problems());
         problems.extend(self.limits.problems());
@@ -277,6 +281,11 @@ impl Role {
             }
         }
         problems
+    }
+
+    fn approval_problem(&self) -> Option<String> {
+        let (found, most) = (self.approve.len(), approval::RULES_MAX);
+        (found > most).then(|| format!("`approve` has {found} rules; at most {most} are accepted"))
     }
 
     fn output_problem(&self) -> Option<String> {
@@ -391,6 +400,10 @@ mod tests {
         );
         refused(json!({"model": "opus"}), "provider/model");
         refused(json!({"scaffold": ""}), "`scaffold` is empty");
+        refused(
+            json!({"approve": vec!["effect: read"; 257]}),
+            "`approve` has 257 rules",
+        );
         refused(
             json!({"parameters": {"a b": {"type": "string"}}}),
             "letters, digits",

@@ -63,6 +63,51 @@ pub enum Effect {
     Irreversible,
 }
 
+impl Effect {
+    /// Every class, the most harmless first.
+    pub const ALL: [Self; 5] = [
+        Self::Pure,
+        Self::Read,
+        Self::Idempotent,
+        Self::Reversible,
+        Self::Irreversible,
+    ];
+
+    /// The word used in events, roles and configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pure => "pure",
+            Self::Read => "read",
+            Self::Idempotent => "idempotent",
+            Self::Reversible => "reversible",
+            Self::Irreversible => "irreversible",
+        }
+    }
+
+    /// Whether doing it twice is the same as doing it once.
+    #[must_use]
+    pub const fn may_repeat(self) -> bool {
+        matches!(self, Self::Pure | Self::Read | Self::Idempotent)
+    }
+}
+
+/// How a call is settled whose intent is recorded and whose end is not, beyond what its effect says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recovery {
+    /// By its effect alone: repeated if that changes nothing more, else asked about.
+    #[default]
+    ByEffect,
+    /// The tool looks whether it happened; what it cannot tell is asked about.
+    Looks,
+    /// It carries its identity with it. Repeated where the operator says that the other side keeps such identities
+    /// apart, else asked about.
+    Keyed,
+    /// It is gone on with: what it had started goes on by itself, each part by its own rules.
+    GoesOn,
+}
+
 /// What models and operators are told of a tool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolSpec {
@@ -76,6 +121,9 @@ pub struct ToolSpec {
     pub powers: Vec<Power>,
     /// What it does to the world.
     pub effect: Effect,
+    /// How a call of it is settled that was cut off.
+    #[serde(default)]
+    pub recovery: Recovery,
     /// Longest time one call may take.
     pub deadline: Span,
 }

@@ -790,10 +790,7 @@ fn every_spelling_of_the_manifests_is_understood() {
             "cargo_run: /ws/*",
             "exec: cargo [bench, build, check, clippy, doc, fmt, metadata, run, test, tree] in /ws/*",
         ),
-        (
-            "git_commit: /ws",
-            "exec: git [add, commit, rev-parse, status] in /ws",
-        ),
+        ("git_commit: /ws", "exec: git [add, commit, log] in /ws"),
         (
             "exec: cargo [test --workspace, check] in /ws",
             "exec: cargo [check, test --workspace] in /ws",

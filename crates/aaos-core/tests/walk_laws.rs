@@ -182,7 +182,7 @@ proptest! {
         plan in acyclic(), stop_at in 0_usize..16, picks in prop::collection::vec(0_usize..64, 1..32),
     ) {
         let first = travel(&plan, &mut Walk::new(&plan, 3), 3, &picks, &[], Some(stop_at));
-        let mut again = Walk::resumed(&plan, 3, &first.done);
+        let mut again = Walk::resumed(&plan, 3, &first.done, &BTreeSet::new());
         let mut launched = BTreeSet::new();
         let mut inputs = vec![Input::Begin];
         let mut finished = None;

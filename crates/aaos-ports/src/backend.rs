@@ -2,7 +2,7 @@
 
 use crate::{
     power::Gate,
-    tool::{ToolError, ToolOutput},
+    tool::{Question, ToolError, ToolOutput},
 };
 use aaos_core::{
     capability::Capability,
@@ -95,10 +95,21 @@ pub trait Backend: Send + Sync {
     async fn launch(&self, spec: LaunchSpec) -> Result<Box<dyn Worker>, LaunchError>;
 }
 
+/// What a worker is to do with a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// Perform it.
+    Perform,
+    /// Answer a question about it and change nothing.
+    Consider(Question),
+}
+
 /// One admitted tool call.
 pub struct WorkerCall {
     /// Its identity.
     pub call: CallId,
+    /// What to do with it.
+    pub act: Act,
     /// The tool.
     pub tool: ToolName,
     /// Its arguments, already checked against the schema.

@@ -2,15 +2,17 @@
 
 use crate::journal::{JournalError, Watch};
 use aaos_core::{
+    approval::Rule,
     budget::Budget,
     capability::Capability,
     event::{Mode, RunView, Seq},
     failure::Failure,
-    id::{AgentId, GrantId, RunId},
+    id::{AgentId, GrantId, RoleName, RunId},
     plan::Plan,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What is asked, and under which terms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +29,15 @@ pub struct Submit {
     pub grants: Vec<Capability>,
     /// Limits of the run.
     pub budget: Budget,
+    /// Limits of all agents of a role together, with what they start, beside the run's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub role_budgets: BTreeMap<RoleName, Budget>,
+    /// Whether the run waits at a limit of its budget for the operator to raise it, rather than fail.
+    #[serde(default)]
+    pub park: bool,
+    /// Acts that wait for a person's approval, beside those that roles name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approve: Vec<Rule>,
     /// How it is to be carried out; the classifier decides if none.
     pub mode: Option<Mode>,
     /// A model to use for every class, as `provider/model`; configuration decides if none.

@@ -3,6 +3,7 @@
 use aaos_core::{
     event::{Draft, Event, Seq},
     id::{AgentId, RunId},
+    time::Timestamp,
 };
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -36,6 +37,10 @@ pub struct Filter {
     pub agent: Option<AgentId>,
     /// Only these kinds, by their tag in snake case; all if empty.
     pub kinds: Vec<String>,
+    /// Only what happened then or later.
+    pub since: Option<Timestamp>,
+    /// Only what happened before then.
+    pub until: Option<Timestamp>,
 }
 
 /// What a watcher receives.

@@ -7,19 +7,23 @@
 pub mod backend;
 pub mod catalog;
 pub mod clock;
+pub mod decisions;
 pub mod goals;
+pub mod history;
 pub mod journal;
 pub mod power;
 pub mod provider;
 pub mod secrets;
 pub mod tool;
 
-pub use backend::{Backend, LaunchError, LaunchSpec, Witness, Worker, WorkerCall, WorkerNote};
+pub use backend::{Act, Backend, LaunchError, LaunchSpec, Witness, Worker, WorkerCall, WorkerNote};
 pub use catalog::{Catalog, RoleProblem};
 pub use clock::{Clock, Ids};
+pub use decisions::{Bell, Decisions, Pending, Raise};
 pub use goals::{Authority, GoalError, Goals, LiveGrant, Revoked, Submit};
+pub use history::{Divergence, ForkOrder, History, Line, Replayed, Spending};
 pub use journal::{Digest, Durability, Filter, Journal, JournalError, Sink, Watch, WatchItem};
 pub use power::{Admitted, Connection, Exec, Files, Gate, Http, PowerError, Powers, Spawn};
 pub use provider::{Delta, DeltaSink, Provider, ProviderError};
 pub use secrets::Secrets;
-pub use tool::{AnyTool, Tool, ToolError, ToolOutput};
+pub use tool::{AnyTool, Happened, Question, Tool, ToolError, ToolOutput};

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, io::Read, sync::Arc};
 
-/// Why a power did not do what it was asked.
+/// Why a power did not do what it was asked. All but `Lost` say that the act did not happen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum PowerError {
     /// The call was not handed this power.
@@ -54,6 +54,28 @@ pub enum PowerError {
         /// The system's words.
         message: String,
     },
+    /// The act was begun, and what became of it is not known: an answer did not come, a program was ended half-way.
+    #[error("{what}: {message}; whether it happened is not known")]
+    Lost {
+        /// What was being done, to what.
+        what: String,
+        /// What is known.
+        message: String,
+    },
+    /// Whoever serves this power is gone. Nothing was begun; the agent's next worker has another.
+    #[error("{what}: the egress broker is gone and nothing was sent; call again")]
+    Unserved {
+        /// What was to be done, to what.
+        what: String,
+    },
+}
+
+impl PowerError {
+    /// Whether the act certainly did not happen.
+    #[must_use]
+    pub const fn is_certain(&self) -> bool {
+        !matches!(self, Self::Lost { .. })
+    }
 }
 
 /// An open regular file. Reading it cannot block on a peer: FIFOs and devices are never opened.
@@ -180,6 +202,16 @@ pub struct HttpRequest {
     pub deadline: aaos_core::time::Span,
 }
 
+/// Headers of an answer that are passed on: where the result is, when to come again, which version, which request.
+pub const HEADERS_TOLD: [&str; 6] = [
+    "location",
+    "retry-after",
+    "etag",
+    "last-modified",
+    "allow",
+    "x-request-id",
+];
+
 /// One HTTP answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpAnswer {
@@ -189,6 +221,8 @@ pub struct HttpAnswer {
     pub url: url::Url,
     /// The `Content-Type` header, lower case, parameters included; empty if there is none.
     pub content_type: String,
+    /// Those of the headers in [`HEADERS_TOLD`] that came, names in lower case, each value at most 1024 bytes.
+    pub headers: Vec<(String, String)>,
     /// The body, at most `bytes_max`, decoded from its transfer and content encodings.
     pub body: Vec<u8>,
     /// Whether there was more.
@@ -198,8 +232,8 @@ pub struct HttpAnswer {
 /// Outbound HTTP.
 #[async_trait]
 pub trait Http: Send + Sync {
-    /// Sends a request, follows at most five redirects, and asks `gate` before each hop. Connects only to an address
-    /// that was checked: private, loopback, link-local and metadata addresses are refused unless the capability names
+    /// Sends a request and asks `gate` before each hop. Follows at most five redirects of a request that only reads
+    /// (`GET`, `HEAD`, `OPTIONS`); to any other the redirect is the answer. Connects only to an address that was checked: private, loopback, link-local and metadata addresses are refused unless the capability names
     /// that address itself. Every hop, allowed or refused, is noted at the gate.
     ///
     /// A header value may hold placeholders, `{{secret:NAME}}`. They are filled in per hop from what the gate admitted
@@ -207,7 +241,8 @@ pub trait Http: Send + Sync {
     /// answer is put back to its placeholder.
     ///
     /// # Errors
-    /// `Denied` by the gate or the address check, `TooLarge`, `Io` with the destination and what went wrong.
+    /// `Denied` by the gate or the address check, `TooLarge`, `Io` if no connection came about, `Unserved` if there is
+    /// nobody to connect, `Lost` if the request may have been received and no answer came.
     async fn send(&self, request: HttpRequest, gate: &dyn Gate) -> Result<HttpAnswer, PowerError>;
 }
 
@@ -314,7 +349,7 @@ pub trait Exec: Send + Sync {
     ///
     /// # Errors
     /// `Denied` if this start is not granted or not declared by the call, `NotFound` if there is no such program,
-    /// `Io`.
+    /// `Io` if it was not started, `Lost` if it was and how it ended is not known.
     fn run(&self, command: Command) -> Result<Finished, PowerError>;
 }
 

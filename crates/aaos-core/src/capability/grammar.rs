@@ -137,7 +137,7 @@ pub(super) fn parse_names(text: &str) -> Result<NameScope, GrammarError> {
 }
 
 /// One line of a manifest's grants: a text, or the map of one entry that YAML makes of an unquoted `kind: scope`.
-pub(super) struct Line(pub(super) String);
+pub(crate) struct Line(pub(crate) String);
 
 impl<'de> Deserialize<'de> for Line {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

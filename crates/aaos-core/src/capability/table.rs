@@ -79,6 +79,17 @@ impl Spent {
         full.then(|| Refusal::rate(rate, free))
     }
 
+    fn restore(&mut self, limits: &Limits, uses: u64, bytes: u64, at: Timestamp) {
+        self.uses = self.uses.saturating_add(uses);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if let Some(rate) = limits.rate {
+            self.recent.retain(|moment| at.since(*moment) < rate.per);
+            let room = (rate.count as usize).saturating_sub(self.recent.len());
+            let more = usize::try_from(uses).unwrap_or(usize::MAX).min(room);
+            self.recent.extend(std::iter::repeat_n(at, more));
+        }
+    }
+
     fn charge(&mut self, limits: &Limits, charge: &Charge, now: Timestamp) {
         self.uses = self.uses.saturating_add(1);
         self.bytes = self.bytes.saturating_add(charge.bytes);
@@ -336,6 +347,47 @@ impl Table {
         .min()
     }
 
+    /// Puts a grant back as it is recorded: what could be spent by then is not asked again. One whose parent is revoked
+    /// is revoked.
+    ///
+    /// # Errors
+    /// The parent is unknown, `wanted` exceeds it, or there is no room; the table is unchanged.
+    pub fn restore(
+        &mut self,
+        grant: GrantId,
+        parent: Option<GrantId>,
+        holder: AgentId,
+        wanted: Capability,
+    ) -> Result<(), Refusal> {
+        self.room_for(grant, holder)?;
+        let Some(above) = parent else {
+            self.insert(grant, holder, wanted, None);
+            return Ok(());
+        };
+        let from = self.grants.get(&above).ok_or(Refusal::UnknownGrant)?;
+        let state = from.state;
+        let capability = from
+            .capability
+            .attenuate(wanted)
+            .map_err(Refusal::Amplifies)?;
+        self.insert(grant, holder, capability, parent);
+        if let Some(put_back) = self.grants.get_mut(&grant) {
+            put_back.state = state;
+        }
+        Ok(())
+    }
+
+    /// Charges what a call took, as it is recorded, to a grant and all it came from, whatever their limits. A grant
+    /// that is gone is charged nothing.
+    pub fn restore_use(&mut self, grant: GrantId, uses: u64, bytes: u64, at: Timestamp) {
+        let mut next = Some(grant);
+        while let Some(current) = next.and_then(|id| self.grants.get_mut(&id)) {
+            let limits = &current.capability.limits;
+            current.spent.restore(limits, uses, bytes, at);
+            next = current.parent;
+        }
+    }
+
     /// Ends a grant and everything that came from it, and says which grants of whom ended now, so that their calls in
     /// flight can be ended too. Law: afterwards none of them is live, and no other grant is touched.
     pub fn revoke(&mut self, grant: GrantId) -> Vec<(GrantId, AgentId)> {
@@ -402,6 +454,14 @@ impl Table {
             .filter(|(_, grant)| grant.live(now).is_ok());
         live.map(|(id, grant)| (id, grant.capability.clone()))
             .collect()
+    }
+
+    /// Everything an agent was given, also what is revoked, expired or spent by now, in the order it was given.
+    #[must_use]
+    pub fn given(&self, holder: AgentId) -> Vec<Capability> {
+        let grants = self.holders.get(&holder).into_iter().flatten();
+        let known = grants.filter_map(|grant| self.grants.get(grant));
+        known.map(|grant| grant.capability.clone()).collect()
     }
 
     /// Whether a grant is known, not revoked and not expired.

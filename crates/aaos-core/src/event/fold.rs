@@ -3,13 +3,17 @@
 //! A fold takes each event once, in order. Events of other runs, and events it has seen, change nothing. It never
 //! fails: a journal that tells of an unknown subtask is believed in all else.
 
-use super::{Event, Kind, Mode, Outcome, Seq, Severity};
+use super::{
+    Event, Fork, Kind, Mode, Outcome, Seq, Severity,
+    waiting::{Parked, Waiting},
+};
 use crate::{
+    budget::Budget,
     id::{AgentId, RoleName, RunId, SubtaskId},
     model::{ModelRef, Usage},
     plan::{Plan, check::kept},
     proof::Layer,
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +26,12 @@ pub enum RunState {
     Planning,
     /// Its subtasks are being carried out.
     Running,
+    /// The daemon ended while it went on; it is being put together again.
+    Recovering,
+    /// An act of it waits for the operator's word; the rest goes on.
+    Waiting,
+    /// It waits at a limit of its budget until the operator raises it.
+    Parked,
     /// It was asked to stop and has not ended yet.
     Stopping,
     /// It ended, and delivered.
@@ -126,6 +136,36 @@ pub struct RunView {
     pub layers_missing: BTreeSet<Layer>,
     /// The models that serve it, for people.
     pub model: String,
+    /// Digest of its terms in the blob store.
+    #[serde(default)]
+    pub terms: String,
+    /// The run it was made from, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked: Option<Fork>,
+    /// What it may use, as last raised.
+    #[serde(default)]
+    pub budget: Budget,
+    /// The limit at which it waits, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<Parked>,
+    /// Acts that wait for the operator, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Waiting>,
+    /// Acts that were in doubt when their agents ended; nobody waits for the operator's word on those.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsettled: Vec<Waiting>,
+    /// Tools whose calls need no approval until then, as the operator said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub approved_until: BTreeMap<String, Timestamp>,
+    /// How often the daemon ended while it went on.
+    #[serde(default)]
+    pub recoveries: u64,
+    /// Time it was at work: waiting for the operator and time without a daemon are left out.
+    #[serde(default)]
+    pub active: Span,
+    /// When the last event happened that is in this view.
+    #[serde(default)]
+    pub touched: Timestamp,
     /// Where it is.
     pub state: RunState,
     /// How it is carried out.
@@ -181,6 +221,16 @@ impl RunView {
             backend: self.backend.clone(),
             layers_missing: self.layers_missing.clone(),
             model: self.model.clone(),
+            terms: self.terms.clone(),
+            forked: self.forked.clone(),
+            budget: self.budget,
+            parked: self.parked,
+            waiting: self.waiting.clone(),
+            unsettled: self.unsettled.clone(),
+            approved_until: self.approved_until.clone(),
+            recoveries: self.recoveries,
+            active: self.active,
+            touched: self.touched,
             state: self.state,
             mode: self.mode,
             submitted: self.submitted,
@@ -209,6 +259,9 @@ impl RunView {
             profile,
             backend,
             model,
+            terms,
+            budget,
+            forked,
         } = &event.kind
         else {
             return None;
@@ -223,6 +276,16 @@ impl RunView {
             backend: backend.0.clone(),
             layers_missing: BTreeSet::new(),
             model: model.clone(),
+            terms: terms.clone(),
+            forked: forked.clone(),
+            budget: *budget,
+            parked: None,
+            waiting: Vec::new(),
+            unsettled: Vec::new(),
+            approved_until: BTreeMap::new(),
+            recoveries: 0,
+            active: Span::ZERO,
+            touched: event.time,
             state: RunState::Planning,
             mode: None,
             submitted: event.time,
@@ -254,12 +317,16 @@ impl RunView {
             return;
         }
         self.last = self.last.max(event.seq);
+        self.count_time(event);
         if event.kind.severity() == Severity::Warning {
             self.warnings = self.warnings.saturating_add(1);
         }
         self.apply_run(event);
         self.apply_subtask(event);
         self.apply_agent(event);
+        self.apply_interruption(event);
+        self.apply_waiting(event);
+        self.settle_state();
     }
 
     /// What is known after these events; none if they do not begin with a run's first.
@@ -306,6 +373,7 @@ impl RunView {
                 };
                 self.finished = Some(event.time);
                 self.outcome = Some(outcome.clone());
+                self.parked = None;
                 self.agents_running.clear();
             }
             _ => {}
@@ -314,7 +382,10 @@ impl RunView {
 
     /// Planning and running alternate; neither undoes a stop or an end.
     fn go_to(&mut self, state: RunState) {
-        if matches!(self.state, RunState::Planning | RunState::Running) {
+        if matches!(
+            self.state,
+            RunState::Planning | RunState::Running | RunState::Waiting
+        ) {
             self.state = state;
         }
     }
@@ -368,6 +439,7 @@ impl RunView {
                 outcome: Outcome::Failed { .. },
             } => (subtask, SubtaskState::Failed),
             Kind::SubtaskSkipped { subtask, .. } => (subtask, SubtaskState::Skipped),
+            Kind::SubtaskKept { subtask, .. } => (subtask, SubtaskState::Succeeded),
             _ => return,
         };
         let Some(view) = self.subtask_mut(id) else {
@@ -383,8 +455,13 @@ impl RunView {
         } else {
             view.finished = Some(event.time);
         }
-        if let Kind::SubtaskCompleted { outcome, .. } = &event.kind {
-            view.outcome = Some(outcome.clone());
+        match &event.kind {
+            Kind::SubtaskCompleted { outcome, .. } => view.outcome = Some(outcome.clone()),
+            Kind::SubtaskKept { output, .. } => {
+                let output = output.clone();
+                view.outcome = Some(Outcome::Succeeded { output });
+            }
+            _ => {}
         }
     }
 
@@ -403,6 +480,14 @@ impl RunView {
                 }
             }
             Kind::UsageReported { usage, .. } => self.count(agent, *usage, 0),
+            Kind::ModelAbandoned { tokens, cost, .. } => {
+                let usage = Usage {
+                    input_tokens: *tokens,
+                    cost: *cost,
+                    ..Usage::default()
+                };
+                self.count(agent, usage, 0);
+            }
             Kind::ToolInvoked { .. } => self.count(agent, Usage::default(), 1),
             _ => {}
         }
@@ -415,6 +500,7 @@ impl RunView {
             parent,
             backend,
             model,
+            ..
         } = &event.kind
         else {
             return;
@@ -523,6 +609,9 @@ mod tests {
                     profile: "default".to_owned(),
                     backend: BackendName("in_process".to_owned()),
                     model: "none (rules)".to_owned(),
+                    terms: String::new(),
+                    budget: Budget::default(),
+                    forked: None,
                 },
             )
         }
@@ -569,6 +658,7 @@ mod tests {
             parent,
             backend: BackendName("in_process".to_owned()),
             model: None,
+            rests_on: None,
         }
     }
 
@@ -593,6 +683,8 @@ mod tests {
             args_preview: String::new(),
             execution_surface: Placement::Worker,
             effect: Effect::Pure,
+            evidence: None,
+            grants: Vec::new(),
         }
     }
 

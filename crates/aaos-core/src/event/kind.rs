@@ -1,12 +1,16 @@
 //! Every kind of event, each with one sentence of documentation.
 
 use crate::{
+    approval::{Answer, Settlement},
+    budget::Budget,
     capability::Capability,
     failure::{Failure, LimitKind},
-    id::{AgentId, GrantId, RoleName, SubtaskId},
+    id::{AgentId, GrantId, RoleName, RunId, SubtaskId},
     model::{ModelRef, Stop, Usage},
+    money::MicroDollars,
     plan::Plan,
     proof::{Layer, Proof},
+    time::{Span, Timestamp},
     tool::{Effect, Placement},
     value::Value,
 };
@@ -64,6 +68,28 @@ pub enum StopReason {
         /// Why.
         failure: Failure,
     },
+}
+
+/// Where a run was continued from another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fork {
+    /// The run it was made from.
+    pub run: RunId,
+    /// The subtask from which on it goes its own way.
+    pub at: SubtaskId,
+    /// Model requests of that subtask's agent that are kept; none of them means that the subtask begins anew.
+    pub turns_kept: u32,
+}
+
+/// What a call took from one grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantUse {
+    /// The grant.
+    pub grant: GrantId,
+    /// Uses.
+    pub uses: u64,
+    /// Bytes, in and out.
+    pub bytes: u64,
 }
 
 /// How much an operator cares.
@@ -124,6 +150,47 @@ pub enum Kind {
         backend: BackendName,
         /// The models that serve it, for people; says so if there is none.
         model: String,
+        /// Digest of its terms in the blob store: everything beside the goal that it is carried out under.
+        #[serde(default)]
+        terms: String,
+        /// What it may use.
+        #[serde(default)]
+        budget: Budget,
+        /// The run it continues under other terms, if it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        forked: Option<Fork>,
+    },
+    /// The daemon ended while the run went on; what is known of it is being put together again.
+    RunRecovering {
+        /// How often this has happened since the run last got further.
+        attempt: u32,
+    },
+    /// The run goes on where it was.
+    RunResumed {
+        /// Subtasks that had finished and are not done again.
+        subtasks_kept: u32,
+        /// Agents whose conversations go on.
+        agents_resumed: u32,
+        /// Calls that were cut off: their intent is recorded and their end is not.
+        calls_cut_off: u32,
+    },
+    /// The run waits at a limit of its budget until the operator raises it.
+    RunParked {
+        /// Which limit.
+        limit: LimitKind,
+        /// Its value, in the limit's unit.
+        allowed: u64,
+        /// What is used and reserved.
+        used: u64,
+        /// What was asked for.
+        wanted: u64,
+    },
+    /// The operator gave the run another budget.
+    BudgetRaised {
+        /// The budget from now on.
+        budget: Budget,
+        /// The operator's user number.
+        operator: u32,
     },
     /// How the goal will be carried out was settled.
     OrchestrationSelected {
@@ -174,6 +241,13 @@ pub enum Kind {
         /// What it needs.
         needs: SubtaskId,
     },
+    /// A subtask's outcome was taken over from the run this one was forked from.
+    SubtaskKept {
+        /// The subtask.
+        subtask: SubtaskId,
+        /// What it delivered.
+        output: Value,
+    },
     /// A subtask ran into its hop or time limit.
     SubtaskTtlExpired {
         /// The subtask.
@@ -198,6 +272,16 @@ pub enum Kind {
         subtask: SubtaskId,
         /// What was declared.
         declared: String,
+        /// What was found instead, as the agent was told.
+        #[serde(default)]
+        found: String,
+    },
+    /// A declared file is there.
+    OutputFound {
+        /// Its path.
+        declared: String,
+        /// Its size, in bytes.
+        bytes: u64,
     },
     /// An agent exists.
     AgentSpawned {
@@ -211,6 +295,9 @@ pub enum Kind {
         backend: BackendName,
         /// Its model; none for a scaffold.
         model: Option<ModelRef>,
+        /// The grant its start was charged to, if another agent started it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rests_on: Option<GrantId>,
     },
     /// An agent is gone, its grants and its worker with it.
     AgentStopped {
@@ -276,6 +363,9 @@ pub enum Kind {
         model: ModelRef,
         /// Tokens reserved for the worst case.
         tokens_reserved: u64,
+        /// Money reserved for the worst case.
+        #[serde(default)]
+        cost_reserved: MicroDollars,
         /// Digest of the whole request in the blob store.
         request: String,
     },
@@ -308,6 +398,15 @@ pub enum Kind {
         /// Why.
         failure: Failure,
     },
+    /// Nobody waits for a model's answer any more. What it cost is not known, so all that was reserved counts as spent.
+    ModelAbandoned {
+        /// The model.
+        model: ModelRef,
+        /// Tokens that count as spent.
+        tokens: u64,
+        /// Money that counts as spent.
+        cost: MicroDollars,
+    },
     /// Tokens and money were spent.
     UsageReported {
         /// By which model.
@@ -338,6 +437,72 @@ pub enum Kind {
         execution_surface: Placement,
         /// What it does to the world.
         effect: Effect,
+        /// What the tool saw before the act, by which it can tell later whether it happened.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<serde_json::Value>,
+        /// The grants it was charged to, one use each.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        grants: Vec<GrantId>,
+    },
+    /// A call that was cut off is performed again, under the same identity.
+    ToolRepeated {
+        /// The tool.
+        tool: String,
+        /// Why that is right.
+        reason: String,
+    },
+    /// A call was cut off and may or may not have happened.
+    EffectInDoubt {
+        /// The tool.
+        tool: String,
+        /// What it does to the world.
+        effect: Effect,
+        /// The arguments, cut short.
+        args_preview: String,
+        /// Why nobody can tell.
+        why: String,
+    },
+    /// It was found out, or decided, what becomes of a call in doubt.
+    EffectSettled {
+        /// What.
+        settlement: Settlement,
+        /// How that is known, or the operator's words.
+        reason: String,
+        /// The operator who decided, as a user number; none if the tool looked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operator: Option<u32>,
+    },
+    /// An act waits for a person's word.
+    ApprovalRequested {
+        /// The tool.
+        tool: String,
+        /// Digest of its canonical arguments; the answer is bound to it.
+        input_hash: String,
+        /// The rule that asks.
+        rule: String,
+        /// What would happen, in one line.
+        preview: String,
+        /// Digest of the whole preview in the blob store.
+        body: String,
+        /// When the request ends by itself.
+        expires: Timestamp,
+    },
+    /// A person answered.
+    ApprovalAnswered {
+        /// The tool.
+        tool: String,
+        /// What they said.
+        #[serde(flatten)]
+        answer: Answer,
+        /// Who, as a user number.
+        operator: u32,
+    },
+    /// Nobody answered in time; the act is refused.
+    ApprovalExpired {
+        /// The tool.
+        tool: String,
+        /// How long it waited.
+        waited: Span,
     },
     /// A tool call ended: the receipt.
     ToolResult {
@@ -353,6 +518,9 @@ pub enum Kind {
         elapsed_ms: u64,
         /// Where it ran.
         execution_surface: Placement,
+        /// All that it took from each grant.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        took: Vec<GrantUse>,
     },
     /// A model's tool call was not fit to be tried: an unknown tool, arguments that do not match its schema.
     ToolRejected {
@@ -441,6 +609,36 @@ pub enum Kind {
         /// How many messages were left out.
         messages_dropped: u32,
     },
+    /// Where the chain stood, signed: what comes to be missing before it, or of it, shows.
+    HeadSigned {
+        /// The last event that is covered.
+        head: u64,
+        /// Its hash.
+        hash: String,
+        /// The public key, in hexadecimal digits.
+        key: String,
+        /// The Ed25519 signature, in hexadecimal digits.
+        signature: String,
+    },
+    /// The content of a run's events and bodies was erased; the chain holds without it.
+    ContentErased {
+        /// The run.
+        erased: RunId,
+        /// Events whose content is gone.
+        events: u64,
+        /// Bodies that are gone.
+        bodies: u64,
+        /// Why.
+        reason: String,
+        /// The operator who asked for it, as a user number; none if its time had come.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operator: Option<u32>,
+    },
+    /// Stands where an event was whose content has been erased.
+    Erased {
+        /// The kind it was.
+        was: String,
+    },
     /// The operator asked for the run to stop.
     RunStopRequested {
         /// The operator's user number.
@@ -477,6 +675,16 @@ impl Kind {
             | Self::ModelRetried { .. }
             | Self::ModelFailed { .. }
             | Self::BudgetRefused { .. }
+            | Self::ModelAbandoned { .. }
+            | Self::RunRecovering { .. }
+            | Self::RunParked { .. }
+            | Self::BudgetRaised { .. }
+            | Self::ToolRepeated { .. }
+            | Self::EffectInDoubt { .. }
+            | Self::EffectSettled { .. }
+            | Self::ApprovalRequested { .. }
+            | Self::ApprovalExpired { .. }
+            | Self::ContentErased { .. }
             | Self::ToolRejected { .. }
             | Self::ToolRepeat { .. }
             | Self::ToolRepeatGuardFired { .. }
@@ -485,6 +693,9 @@ impl Kind {
             Self::CapabilityGranted { .. }
             | Self::ModelRequested { .. }
             | Self::UsageReported { .. }
+            | Self::OutputFound { .. }
+            | Self::HeadSigned { .. }
+            | Self::Erased { .. }
             | Self::AgentExecutionStarted { .. } => Severity::Detail,
             _ => Severity::Notice,
         }

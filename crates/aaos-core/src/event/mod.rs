@@ -2,9 +2,13 @@
 
 mod fold;
 mod kind;
+mod waiting;
 
 pub use fold::{AgentView, RunState, RunView, SubtaskState, SubtaskView};
-pub use kind::{BackendName, Kind, Mode, ModeSource, Outcome, Severity, StopReason};
+pub use kind::{
+    BackendName, Fork, GrantUse, Kind, Mode, ModeSource, Outcome, Severity, StopReason,
+};
+pub use waiting::{Parked, Waiting, WaitsFor};
 
 use crate::{
     id::{AgentId, CallId, RunId},

@@ -81,6 +81,8 @@ pub struct Walk {
     running_max: usize,
     succeeded: usize,
     bearers: usize,
+    /// Those that had failed before the walk began; what needs them is skipped at its beginning.
+    lost_before: Vec<usize>,
     phase: Phase,
 }
 
@@ -88,12 +90,19 @@ impl Walk {
     /// A walk from the start, with at most `running_max` subtasks running at once (at least one).
     #[must_use]
     pub fn new(plan: &Plan, running_max: usize) -> Self {
-        Self::resumed(plan, running_max, &BTreeSet::new())
+        Self::resumed(plan, running_max, &BTreeSet::new(), &BTreeSet::new())
     }
 
-    /// A walk in which `finished` have succeeded already. Names that are not in the plan mean nothing.
+    /// A walk in which `finished` have succeeded already, and `lost` have failed or been skipped: none of them is
+    /// launched or skipped again, and what needs a lost one is skipped when the walk begins. Names that are not in the
+    /// plan mean nothing.
     #[must_use]
-    pub fn resumed(plan: &Plan, running_max: usize, finished: &BTreeSet<SubtaskId>) -> Self {
+    pub fn resumed(
+        plan: &Plan,
+        running_max: usize,
+        finished: &BTreeSet<SubtaskId>,
+        lost: &BTreeSet<SubtaskId>,
+    ) -> Self {
         let graph = Graph::of(plan);
         let ids: Vec<SubtaskId> = plan
             .subtasks
@@ -111,6 +120,8 @@ impl Walk {
                 State::Lost
             } else if finished.contains(id) {
                 State::Succeeded
+            } else if lost.contains(id) {
+                State::Lost
             } else {
                 // An unknown need counts as one that never comes.
                 State::Waiting(graph.needs(position).len() + graph.unknown(position).len())
@@ -121,6 +132,12 @@ impl Walk {
             .enumerate()
             .map(|(position, id)| state(position, id))
             .collect();
+        let lost_before = ids
+            .iter()
+            .enumerate()
+            .filter(|(position, id)| bears(*position, id) && lost.contains(*id))
+            .map(|(position, _)| position)
+            .collect();
         let mut walk = Self {
             ids,
             graph,
@@ -130,6 +147,7 @@ impl Walk {
             running_max: running_max.max(1),
             succeeded: 0,
             bearers,
+            lost_before,
             phase: Phase::New,
         };
         walk.settle_finished();
@@ -155,7 +173,12 @@ impl Walk {
     pub fn step(&mut self, input: &Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         match (input, self.phase) {
-            (Input::Begin, Phase::New) => self.phase = Phase::Walking,
+            (Input::Begin, Phase::New) => {
+                self.phase = Phase::Walking;
+                for position in std::mem::take(&mut self.lost_before) {
+                    self.skip_dependents(position, &mut effects);
+                }
+            }
             (Input::Stop, Phase::New | Phase::Walking) => self.phase = Phase::Stopping,
             (Input::Done(id), Phase::Walking | Phase::Stopping) => {
                 let Some(position) = self.end(id, State::Succeeded) else {
@@ -355,11 +378,31 @@ mod tests {
     #[test]
     fn finished_subtasks_are_not_run_again() {
         let shape: &[(&str, &[&str])] = &[("a", &[]), ("b", &["a"]), ("c", &["b"])];
-        let mut walk = Walk::resumed(&plan(shape), 4, &[id("a"), id("b"), id("stranger")].into());
+        let (before, none) = ([id("a"), id("b"), id("stranger")].into(), [].into());
+        let mut walk = Walk::resumed(&plan(shape), 4, &before, &none);
         assert_eq!(walk.step(&Begin), [Launch(id("c"))]);
         assert_eq!(walk.step(&Done(id("c"))), [Finish { ok: true }]);
-        let mut over = Walk::resumed(&plan(shape), 4, &[id("a"), id("b"), id("c")].into());
+        let all = [id("a"), id("b"), id("c")].into();
+        let mut over = Walk::resumed(&plan(shape), 4, &all, &none);
         assert_eq!(over.step(&Begin), [Finish { ok: true }]);
+    }
+
+    #[test]
+    fn what_was_lost_before_is_lost_and_only_what_was_not_skipped_yet_is_skipped() {
+        let shape: &[(&str, &[&str])] = &[
+            ("a", &[]),
+            ("b", &["a"]),
+            ("c", &["b"]),
+            ("d", &["a"]),
+            ("e", &[]),
+        ];
+        let (done, lost) = ([].into(), [id("a"), id("b")].into());
+        let mut walk = Walk::resumed(&plan(shape), 4, &done, &lost);
+        assert_eq!(
+            walk.step(&Begin),
+            [skip("d", "a"), skip("c", "b"), Launch(id("e"))]
+        );
+        assert_eq!(walk.step(&Done(id("e"))), [Finish { ok: false }]);
     }
 
     #[test]

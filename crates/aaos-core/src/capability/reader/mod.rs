@@ -22,7 +22,7 @@ const CARGO_SUBCOMMANDS: [&str; 10] = [
     "bench", "build", "check", "clippy", "doc", "fmt", "metadata", "run", "test", "tree",
 ];
 /// Subcommands `git_commit` stands for: those the tool of that name needs.
-const GIT_SUBCOMMANDS: [&str; 4] = ["add", "commit", "rev-parse", "status"];
+const GIT_SUBCOMMANDS: [&str; 3] = ["add", "commit", "log"];
 
 /// Every kind the grammar knows, for errors and for `inherit`.
 pub(super) const KINDS: [&str; 10] = [
