@@ -10,7 +10,10 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Name of the bodies' directory within the state directory.
@@ -53,6 +56,7 @@ pub(crate) fn path(dir: &Path, hash: &blake3::Hash) -> PathBuf {
 pub(crate) struct Files {
     dir: PathBuf,
     drawn: AtomicU64,
+    gate: RwLock<()>,
 }
 
 impl Files {
@@ -65,6 +69,7 @@ impl Files {
         let files = Self {
             dir,
             drawn: AtomicU64::new(0),
+            gate: RwLock::new(()),
         };
         files
             .clear()
@@ -79,6 +84,31 @@ impl Files {
             fs::remove_file(entry?.path())?;
         }
         Ok(())
+    }
+
+    /// While this is held no body is removed.
+    pub(crate) fn among(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// While this is held no body is kept by others who hold [`Files::among`].
+    pub(crate) fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes a body; answers whether it was there.
+    ///
+    /// # Errors
+    /// Storage.
+    pub(crate) fn remove(&self, hash: &blake3::Hash) -> Result<bool, JournalError> {
+        let path = path(&self.dir, hash);
+        let removed =
+            fs::remove_file(&path).and_then(|()| sync_dir(path.parent().unwrap_or(&self.dir)));
+        match removed {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(fault::io(&path, &error)),
+        }
     }
 
     /// Keeps a body. One that is there whole is left alone, one that is there damaged is replaced.

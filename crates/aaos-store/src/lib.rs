@@ -10,7 +10,9 @@ pub mod catalog;
 pub mod journal;
 pub mod limits;
 mod lock;
+pub mod notary;
+mod room;
 pub mod sink;
 
 pub use catalog::roles::RoleCatalog;
-pub use journal::{Options, Store};
+pub use journal::{EraseError, Erased, Options, Store};

@@ -49,6 +49,30 @@ pub const WRITER_CACHE_KIB: u32 = 16 << 10;
 /// Longest wait for another connection's lock, in milliseconds.
 pub const BUSY_MS: u64 = 5_000;
 
+/// Least room on the disk, in bytes, with which new work is still accepted; what is under way needs it to end well.
+/// A run's events and bodies take some MiB; this is room for a few, and for the log.
+pub const HEADROOM_BYTES_MIN: u64 = 64 << 20;
+
+/// Least room on the disk as a part of its size: one part in so many. The lesser of the two bounds counts, so that
+/// a small disk is not refused for being small.
+pub const HEADROOM_PARTS: u64 = 100;
+
+/// Bodies just stored that erasure leaves alone unless an event speaks of them since; the oldest are forgotten.
+pub const PUTS_KEPT_MAX: usize = 4_096;
+
+/// Runs whose time has come that are named at once.
+pub const EXPIRED_RUNS_MAX: usize = 1_024;
+
+/// Bytes of an event's JSON that the journald sink sends; a longer one is cut and says so. With the other fields it
+/// fits into the 208 KiB that a datagram socket buffers by default on Linux.
+pub const JOURNALD_EVENT_BYTES_MAX: usize = 48 << 10;
+
+/// Longest wait for journald to take one datagram, in milliseconds.
+pub const JOURNALD_SEND_MS: u64 = 5_000;
+
+/// Largest file beside the journal that holds a key or a signed head, in bytes.
+pub const NOTARY_FILE_BYTES_MAX: u64 = 64 << 10;
+
 /// Damaged and missing bodies that a report names; the others are only counted.
 pub const REPORT_NAMES_MAX: usize = 32;
 

@@ -32,6 +32,7 @@ fn receipt(output: &str) -> Draft {
             output: output.to_owned(),
             result_preview: String::new(),
             elapsed_ms: 1,
+            took: Vec::new(),
             execution_surface: Placement::Worker,
         },
     }
@@ -110,7 +111,7 @@ async fn an_empty_journal_is_whole_and_none_is_an_error() {
 #[tokio::test]
 async fn every_way_to_meddle_with_events_is_found_at_its_place() {
     let shift = "UPDATE events SET seq = seq + 1000 WHERE seq >= 7; UPDATE events SET seq = seq - 999 WHERE seq > 1000; \
-                 INSERT INTO events SELECT 7, time, run, agent, call, cause, kind, body, prev_hash, hash FROM events WHERE seq = 3; \
+                 INSERT INTO events SELECT 7, time, run, agent, call, cause, kind, body, prev_hash, hash, digest FROM events WHERE seq = 3; \
                  UPDATE head SET seq = seq + 1;";
     let swap = "UPDATE events SET seq = 1000 WHERE seq = 5; UPDATE events SET seq = 5 WHERE seq = 6; UPDATE events SET seq = 6 WHERE seq = 1000;";
     let cases = [
@@ -197,8 +198,8 @@ async fn a_rewritten_event_with_a_fitting_hash_breaks_the_next_link() {
         "ATTACH '{}' AS theirs",
         theirs.path().join("journal.db").display()
     );
-    let graft = "UPDATE events SET (time, kind, body, prev_hash, hash) = \
-                 (SELECT time, kind, body, zeroblob(32), hash FROM theirs.events t WHERE t.seq = 31) WHERE seq = 12";
+    let graft = "UPDATE events SET (time, kind, body, prev_hash, hash, digest) = \
+                 (SELECT time, kind, body, zeroblob(32), hash, digest FROM theirs.events t WHERE t.seq = 31) WHERE seq = 12";
     sql(ours.path(), &format!("{attach}; {graft};"));
     assert_eq!(broken(&verify(ours.path()).unwrap()).0, 12);
 }

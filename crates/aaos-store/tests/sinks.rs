@@ -267,7 +267,81 @@ async fn a_broken_sink_is_tried_again_and_a_stuck_one_holds_up_nobody() {
 fn every_sink_has_a_name_and_a_sentence() {
     assert_eq!(
         SINKS.iter().map(|kind| kind.name).collect::<Vec<_>>(),
-        ["stdout", "file"]
+        ["stdout", "file", "journald"]
     );
     assert!(SINKS.iter().all(|kind| kind.summary.ends_with('.')));
+}
+
+/// The fields of an entry, as systemd's journal reads them.
+fn fields(mut entry: &[u8]) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let mut found = std::collections::BTreeMap::new();
+    while !entry.is_empty() {
+        let end = entry
+            .iter()
+            .position(|byte| matches!(byte, b'=' | b'\n'))
+            .unwrap();
+        let name = String::from_utf8(entry[..end].to_vec()).unwrap();
+        let (start, length) = if entry[end] == b'=' {
+            let start = end + 1;
+            let line = entry[start..].iter().position(|byte| *byte == b'\n');
+            (start, line.unwrap())
+        } else {
+            let length = u64::from_le_bytes(entry[end + 1..end + 9].try_into().unwrap());
+            (end + 9, usize::try_from(length).unwrap())
+        };
+        found.insert(name, entry[start..start + length].to_vec());
+        assert_eq!(entry[start + length], b'\n');
+        entry = &entry[start + length + 1..];
+    }
+    found
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test stands in for journald")]
+#[tokio::test]
+async fn journald_is_given_each_event_once_with_its_fields_and_a_long_one_cut_with_a_mark() {
+    let world = World::new();
+    let path = world.dir.path().join("journald");
+    let listens = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let kind = SINKS.iter().find(|kind| kind.name == "journald").unwrap();
+    let opened = (kind.open)(&Target { path: Some(path) }).unwrap();
+    assert_eq!(*opened.start(), Start::Now);
+    let store = Arc::new(Store::open(&world.state(), Options::standard()).unwrap());
+    let journal: Arc<dyn Journal> = store.clone();
+    let pump = SinkPump::start(&journal, store.head_at_open(), vec![opened]);
+    for text in ["one\nMESSAGE=forged", &"é".repeat(100_000), "three"] {
+        journal
+            .append(vec![draft(1, Some(2), text)], Durability::Ordered)
+            .await
+            .unwrap();
+    }
+    let mut got = Vec::new();
+    let mut buffer = vec![0; 1 << 20];
+    while got.len() < 3 {
+        let read = tokio::time::timeout(GRACE, listens.recv(&mut buffer)).await;
+        got.push(fields(&buffer[..read.unwrap().unwrap()]));
+    }
+    pump.drain(store.head(), GRACE).await;
+    for (number, entry) in got.iter().enumerate() {
+        let field = |name: &str| String::from_utf8(entry[name].clone()).unwrap();
+        assert_eq!(field("AAOS_SEQ"), (number + 1).to_string());
+        assert_eq!(field("SYSLOG_IDENTIFIER"), "agentd");
+        assert_eq!(field("AAOS_KIND"), "tool_rejected");
+        assert_eq!(field("PRIORITY"), "4");
+        assert!(field("MESSAGE").starts_with("tool_rejected run-"));
+        assert!(field("AAOS_RUN").starts_with("run-"));
+        assert!(field("AAOS_AGENT").starts_with("agent-"));
+        assert!(!entry.contains_key("AAOS_CALL"));
+        assert_eq!(entry.contains_key("AAOS_CUT"), number == 1);
+    }
+    serde_json::from_slice::<Event>(&got[0]["AAOS_EVENT"]).unwrap();
+    assert!(got[1]["AAOS_EVENT"].len() <= aaos_store::limits::JOURNALD_EVENT_BYTES_MAX);
+}
+
+#[tokio::test]
+async fn journald_that_does_not_listen_is_said_at_once() {
+    let world = World::new();
+    let kind = SINKS.iter().find(|kind| kind.name == "journald").unwrap();
+    let path = Some(world.dir.path().join("nobody"));
+    let refused = (kind.open)(&Target { path }).err().unwrap().to_string();
+    assert!(refused.contains("nobody"), "{refused}");
 }

@@ -1,6 +1,9 @@
 //! The chain, event by event, and the bodies that events speak of.
 
-use super::{BlobProblem, BrokenLink, Report};
+use super::{
+    BlobProblem, BrokenLink, Report,
+    heads::{self, Claim},
+};
 use crate::{
     blobs,
     journal::{
@@ -8,11 +11,15 @@ use crate::{
         database,
         row::{COLUMNS, Stored},
     },
+    notary,
 };
 use aaos_core::event::Kind;
 use aaos_ports::Digest;
 use rusqlite::{Connection, OptionalExtension};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// Events read in one go: a reader that stays too long would keep a running daemon from tidying its log.
 const CHUNK: u64 = 4_096;
@@ -22,6 +29,7 @@ pub(super) fn check(connection: &Connection, dir: &Path, report: &mut Report) {
     let mut walk = Walk {
         connection,
         bodies: blobs::dir(dir),
+        unexplained: BTreeMap::new(),
         end: Head {
             seq: 0,
             hash: ORIGIN,
@@ -37,6 +45,13 @@ pub(super) fn check(connection: &Connection, dir: &Path, report: &mut Report) {
             }
         }
     }
+    // Walked to the end or not: what an erasure has explained so far is explained.
+    if report.first_broken.is_none()
+        && let Some(first) = walk.unexplained.values().min()
+    {
+        let message = "its content is gone, and no later event says that it was erased";
+        report.break_at(*first, BrokenLink::Erased, message.to_owned());
+    }
     report.events = walk.end.seq;
     report.head = (walk.end.seq > 0).then(|| hex(&walk.end.hash));
 }
@@ -44,6 +59,9 @@ pub(super) fn check(connection: &Connection, dir: &Path, report: &mut Report) {
 struct Walk<'a> {
     connection: &'a Connection,
     bodies: PathBuf,
+    /// Runs with erased events that no later event has explained yet, and the first of each. At most one entry for
+    /// each run.
+    unexplained: BTreeMap<Option<u64>, u64>,
     end: Head,
 }
 
@@ -78,7 +96,7 @@ impl Walk<'_> {
                 Some(problem) => Some(problem),
                 None => {
                     self.end = stored.head();
-                    self.references(&stored, report);
+                    self.content(&stored, report);
                     None
                 }
             },
@@ -125,12 +143,41 @@ impl Walk<'_> {
         report.break_at(at, BrokenLink::End, message);
     }
 
-    /// Counts the body this event speaks of if it is not stored.
-    fn references(&self, stored: &Stored<'_>, report: &mut Report) {
+    /// What the event says that can be checked: bodies it speaks of, heads it signs, erasures it explains.
+    fn content(&mut self, stored: &Stored<'_>, report: &mut Report) {
+        let [run, ..] = stored.link.subject;
+        if stored.is_erased() {
+            report.events_erased = report.events_erased.saturating_add(1);
+            self.unexplained.entry(run).or_insert(stored.link.seq);
+            return;
+        }
         // What is not an event this version knows has a hash all the same; only its references stay unchecked.
-        let Ok(kind) = serde_json::from_slice::<Kind>(stored.link.body) else {
+        let Ok(kind) = serde_json::from_slice::<Kind>(stored.body) else {
             return;
         };
+        match &kind {
+            Kind::ContentErased { erased, .. } => {
+                self.unexplained.remove(&Some(erased.number()));
+            }
+            Kind::HeadSigned {
+                head,
+                hash,
+                key,
+                signature,
+            } => {
+                let claim = Claim {
+                    seq: *head,
+                    hash,
+                    key,
+                    signature,
+                };
+                // Every event before this one is whole, so what the row says is its hash.
+                let actual = notary::hash_at(self.connection, *head).ok().flatten();
+                let actual = actual.map(|hash| hex(&hash));
+                heads::event(stored.link.seq, &claim, actual.as_deref(), report);
+            }
+            _ => {}
+        }
         let Some(digest) = body_of(kind).map(Digest) else {
             return;
         };
@@ -146,13 +193,14 @@ impl Walk<'_> {
     }
 
     fn is_stored(&self, hash: &blake3::Hash) -> bool {
-        let text = "SELECT 1 FROM blobs WHERE digest = ?1";
+        // A row that was emptied in place of being erased is not the body, unless the body is empty.
+        let text = "SELECT 1 FROM blobs WHERE digest = ?1 AND (length(body) > 0 OR ?1 = ?2)";
         let inline = self
             .connection
             .prepare_cached(text)
             .and_then(|mut statement| {
                 statement
-                    .query_row([hash.as_bytes()], |_| Ok(()))
+                    .query_row([hash.as_bytes(), blake3::hash(b"").as_bytes()], |_| Ok(()))
                     .optional()
             });
         matches!(inline, Ok(Some(()))) || blobs::path(&self.bodies, hash).is_file()
@@ -165,6 +213,8 @@ fn body_of(kind: Kind) -> Option<String> {
         Kind::ModelRequested { request, .. } => Some(request),
         Kind::ModelReplied { reply, .. } => Some(reply),
         Kind::ToolResult { output, .. } => Some(output),
+        Kind::RunSubmitted { terms, .. } => Some(terms),
+        Kind::ApprovalRequested { body, .. } => Some(body),
         _ => None,
     }
 }

@@ -1,17 +1,21 @@
 //! `audit verify`: is the journal in this directory whole, and are the bodies it speaks of?
 //!
 //! Reads only, needs no daemon, works beside a running one and on a copy. Memory is bounded by one event and one
-//! body. What it cannot know: events that a power cut took from the end before they were confirmed, and a journal
-//! whose every hash was computed anew; keep the head it reports somewhere else to notice that.
+//! body. What it cannot know by itself: events that a power cut took from the end before they were confirmed, and a
+//! journal whose every hash and signature was made anew with the key; a signed head kept elsewhere tells.
 
 mod bodies;
 mod events;
+mod export;
+mod heads;
+
+pub use export::{ExportError, ExportFilter, export};
 
 use crate::journal::{database, fault};
 use aaos_ports::JournalError;
 use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -34,6 +38,26 @@ pub struct Report {
     pub blobs_damaged: u64,
     /// The first missing and damaged bodies.
     pub blob_problems: Vec<BlobProblem>,
+    /// Events whose content was erased, as a later event says.
+    pub events_erased: u64,
+    /// Bodies in the database that were erased; those in files leave nothing to count.
+    pub blobs_erased: u64,
+    /// Signed heads among the events.
+    pub heads_signed: u64,
+    /// Those that do not hold.
+    pub heads_bad: u64,
+    /// The first of them.
+    pub first_bad_head: Option<BadHead>,
+    /// The public keys that signed, in order of appearance, at most [`REPORT_NAMES_MAX`](crate::limits::REPORT_NAMES_MAX).
+    pub keys: Vec<String>,
+    /// Keys among them that are not the one named to compare with.
+    pub keys_other: u64,
+    /// The public key that is trusted: the one named to compare with, else the one beside the journal.
+    pub key: Option<String>,
+    /// The signed head beside the journal.
+    pub head_beside: HeadCheck,
+    /// The signed head kept elsewhere.
+    pub head_kept: HeadCheck,
 }
 
 impl Report {
@@ -44,6 +68,76 @@ impl Report {
             && self.structure.is_empty()
             && self.blobs_missing == 0
             && self.blobs_damaged == 0
+            && self.heads_bad == 0
+            && self.keys_other == 0
+            && self.head_beside.fits()
+            && self.head_kept.fits()
+    }
+}
+
+/// What the operator kept elsewhere to compare with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Against {
+    /// A file with a signed head: a copy of `head.signed`, or lines of JSON among which the last `head_signed` event
+    /// counts, as a sink or an export writes them.
+    pub head: Option<PathBuf>,
+    /// The public key, 64 hexadecimal digits. Every head must be signed by it.
+    pub key: Option<String>,
+}
+
+/// A signed head among the events that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BadHead {
+    /// The event that has it.
+    pub seq: u64,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// What a signed head outside the events says of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum HeadCheck {
+    /// There is none to compare with.
+    #[default]
+    None,
+    /// The journal has the event that it covers, with its hash.
+    Holds {
+        /// The event.
+        seq: u64,
+    },
+    /// The journal ends before the event that it covers: events are missing at the end.
+    Cut {
+        /// The event.
+        seq: u64,
+    },
+    /// The event that it covers has another hash: this is another history.
+    Differs {
+        /// The event.
+        seq: u64,
+    },
+    /// Its signature does not hold.
+    Forged {
+        /// The event.
+        seq: u64,
+    },
+    /// It is signed by another key than the trusted one.
+    OtherKey {
+        /// The event.
+        seq: u64,
+        /// The key.
+        key: String,
+    },
+    /// It cannot be read.
+    Unreadable {
+        /// Why.
+        message: String,
+    },
+}
+
+impl HeadCheck {
+    const fn fits(&self) -> bool {
+        matches!(self, Self::None | Self::Holds { .. })
     }
 }
 
@@ -72,6 +166,8 @@ pub enum BrokenLink {
     Unreadable,
     /// The journal ends before or after the place where it says it ends.
     End,
+    /// Its content is gone, and no later event says that it was erased.
+    Erased,
 }
 
 /// A body that is not as it should be.
@@ -97,12 +193,21 @@ pub enum BlobProblem {
 /// # Errors
 /// There is no journal, it cannot be opened, or it is of a newer version. Damage is no error: it is in the report.
 pub fn verify(dir: &Path) -> Result<Report, JournalError> {
+    verify_against(dir, &Against::default())
+}
+
+/// The same, and compares with what the operator kept elsewhere.
+///
+/// # Errors
+/// As [`verify`], and the file with the kept head cannot be read.
+pub fn verify_against(dir: &Path, against: &Against) -> Result<Report, JournalError> {
     let path = database::file(dir);
     let mut report = Report::default();
     let Some(connection) = open(dir, &path, &mut report)? else {
         return Ok(report);
     };
     events::check(&connection, dir, &mut report);
+    heads::check(&connection, dir, against, &mut report)?;
     check_structure(&connection, &mut report);
     bodies::check(&connection, dir, &mut report)?;
     Ok(report)
@@ -120,7 +225,10 @@ fn open(dir: &Path, path: &Path, report: &mut Report) -> Result<Option<Connectio
     let opened = open_reader(dir, path)
         .map_err(|error| fault::sqlite(path, &error))
         .and_then(|connection| {
-            database::recognise(&connection, path).map(|version| (connection, version))
+            let version = database::recognise(&connection, path)?;
+            database::complete(&connection, version)
+                .map_err(|error| fault::sqlite(path, &error))?;
+            Ok((connection, version))
         });
     match opened {
         Ok((_, 0)) => {

@@ -6,10 +6,16 @@
 //! 1. the previous event's hash, 32 bytes; 32 zero bytes before the first event
 //! 2. `seq`, then `time`: 8 bytes each, little-endian
 //! 3. `run`, `agent`, `call`, `cause`: each one byte 0 if absent, else one byte 1 and 8 bytes little-endian
-//! 4. `kind`, then `body`: each its length in bytes as 8 bytes little-endian, then its bytes as stored
+//! 4. `kind`: its length in bytes as 8 bytes little-endian, then its bytes as stored
+//! 5. the BLAKE3 hash of `body` as it was recorded, 32 bytes, which the row keeps as its `digest`
+//!
+//! So a body can be erased and the chain holds without it. Rows without a `digest` are of version 1: the context is
+//! [`CONTEXT_WHOLE`], and in place of the fifth part stands `body` itself in the form of the fourth.
 
 /// Keeps these hashes apart from every other use of BLAKE3.
-const CONTEXT: &str = "aaos journal event, version 1";
+const CONTEXT: &str = "aaos journal event, version 2";
+/// The same for rows whose hash covers the body itself.
+const CONTEXT_WHOLE: &str = "aaos journal event, version 1";
 
 /// An event's hash.
 pub(crate) type Hash = [u8; 32];
@@ -37,14 +43,31 @@ pub(crate) struct Link<'a> {
     pub(crate) subject: [Option<u64>; 4],
     /// The body's tag.
     pub(crate) kind: &'a [u8],
-    /// The body.
-    pub(crate) body: &'a [u8],
+    /// What stands for the body.
+    pub(crate) content: Content<'a>,
+}
+
+/// What an event's hash covers of its body; says which version of the chain the row is of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Content<'a> {
+    /// The body itself: version 1.
+    Whole(&'a [u8]),
+    /// The body's digest: version 2.
+    Digest(Hash),
+}
+
+/// A body's digest.
+pub(crate) fn digest(body: &[u8]) -> Hash {
+    *blake3::hash(body).as_bytes()
 }
 
 impl Link<'_> {
     /// The hash of this event after one with the hash `previous`.
     pub(crate) fn hash(&self, previous: &Hash) -> Hash {
-        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+        let mut hasher = blake3::Hasher::new_derive_key(match self.content {
+            Content::Whole(_) => CONTEXT_WHOLE,
+            Content::Digest(_) => CONTEXT,
+        });
         hasher.update(previous);
         hasher.update(&self.seq.to_le_bytes());
         hasher.update(&self.time.to_le_bytes());
@@ -54,13 +77,21 @@ impl Link<'_> {
                 Some(number) => hasher.update(&[1]).update(&number.to_le_bytes()),
             };
         }
-        for text in [self.kind, self.body] {
-            hasher
-                .update(&(text.len() as u64).to_le_bytes())
-                .update(text);
+        update_text(&mut hasher, self.kind);
+        match self.content {
+            Content::Whole(body) => update_text(&mut hasher, body),
+            Content::Digest(digest) => {
+                hasher.update(&digest);
+            }
         }
         *hasher.finalize().as_bytes()
     }
+}
+
+fn update_text(hasher: &mut blake3::Hasher, text: &[u8]) {
+    hasher
+        .update(&(text.len() as u64).to_le_bytes())
+        .update(text);
 }
 
 /// A hash as 64 lower-case hexadecimal digits.
@@ -77,7 +108,11 @@ mod tests {
         time: 2,
         subject: [Some(3), None, None, None],
         kind: b"a",
-        body: b"bc",
+        content: Content::Whole(b"bc"),
+    };
+    const DIGESTED: Link<'static> = Link {
+        content: Content::Digest([7; 32]),
+        ..LINK
     };
 
     #[test]
@@ -96,12 +131,17 @@ mod tests {
             },
             Link {
                 kind: b"ab",
-                body: b"c",
+                content: Content::Whole(b"c"),
                 ..LINK
             },
             Link {
                 kind: b"",
-                body: b"abc",
+                content: Content::Whole(b"abc"),
+                ..LINK
+            },
+            DIGESTED,
+            Link {
+                content: Content::Whole(&[7; 32]),
                 ..LINK
             },
         ];
@@ -116,6 +156,10 @@ mod tests {
         assert_eq!(
             hex(&LINK.hash(&ORIGIN)),
             "9b801bce45e3c552a520455fc35804a2efbd9b4c9f3d97297837e9583053c11a"
+        );
+        assert_eq!(
+            hex(&DIGESTED.hash(&ORIGIN)),
+            "fe154a0333b95fe168c7664a3aa26a641c60d5b123cb66f4c1fb532ea8190286"
         );
     }
 }

@@ -22,10 +22,15 @@ const WAL_SUFFIX: &str = "-wal";
 /// Marks the file as a journal: `aaOS` in ASCII.
 const APPLICATION: i32 = 0x6161_4f53;
 /// The schema, one script for each version, applied in order.
-const SCHEMA: [&str; 2] = [
+const SCHEMA: [&str; 4] = [
     include_str!("../schema/0001.sql"),
     include_str!("../schema/0002.sql"),
+    include_str!("../schema/0003.sql"),
+    include_str!("../schema/0004.sql"),
 ];
+
+/// The schema version from which on events have digests.
+const DIGESTS: usize = 3;
 
 /// The database file of a state directory.
 pub(crate) fn file(dir: &Path) -> PathBuf {
@@ -71,6 +76,8 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
     connection.pragma_update(None, "trusted_schema", false)?;
+    // What is erased is overwritten where it stood.
+    connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")
 }
 
@@ -100,6 +107,21 @@ pub(crate) fn recognise(connection: &Connection, path: &Path) -> Result<usize, J
         return Err(fault::storage(path, message, step));
     }
     Ok(version)
+}
+
+/// Lets a connection that only reads a journal of an earlier schema read it as one of this: what later versions added
+/// stands empty in a view of its own. A journal of this schema needs nothing.
+///
+/// # Errors
+/// What SQLite says.
+pub(crate) fn complete(connection: &Connection, version: usize) -> rusqlite::Result<()> {
+    if version == 0 || version >= DIGESTS {
+        return Ok(());
+    }
+    connection.pragma_update(None, "query_only", false)?;
+    connection
+        .execute_batch("CREATE TEMP VIEW events AS SELECT *, NULL AS digest FROM main.events;")?;
+    connection.pragma_update(None, "query_only", true)
 }
 
 fn upgrade(connection: &mut Connection, path: &Path) -> Result<(), JournalError> {

@@ -5,8 +5,9 @@
 
 pub(crate) mod chain;
 pub(crate) mod database;
+mod erase;
 pub(crate) mod fault;
-mod read;
+pub(crate) mod read;
 pub(crate) mod readers;
 pub(crate) mod row;
 mod sync;
@@ -17,14 +18,23 @@ mod writer;
 use crate::{
     blobs::Files,
     limits::{
-        APPEND_EVENTS_MAX, BLOB_BYTES_MAX, BLOB_INLINE_BYTES_MAX, QUEUE_MAX, READERS_MAX,
-        TAIL_EVENTS_MAX,
+        APPEND_EVENTS_MAX, BLOB_BYTES_MAX, BLOB_INLINE_BYTES_MAX, EXPIRED_RUNS_MAX, QUEUE_MAX,
+        READERS_MAX, TAIL_EVENTS_MAX,
     },
     lock::Lock,
+    notary::{self, Key, SignedHead},
+    room,
 };
-use aaos_core::event::{Draft, Event, Seq};
+use aaos_core::{
+    event::{Draft, Event, Kind, Seq, Subject},
+    id::RunId,
+    time::Timestamp,
+};
 use aaos_ports::{Digest, Durability, Filter, Journal, JournalError, Watch};
 use async_trait::async_trait;
+use chain::Head;
+use erase::Puts;
+pub use erase::{EraseError, Erased};
 use readers::Readers;
 use row::Prepared;
 use std::{
@@ -39,7 +49,7 @@ use sync::Flush;
 use tail::Tail;
 use tokio::sync::{mpsc, oneshot, watch as channel};
 use watch::Reach;
-use writer::{Append, Body, Work, Writer};
+use writer::{Append, Body, Erase, Work, Writer};
 
 /// How a store is set up.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +81,8 @@ pub(crate) struct Shared {
     tail: Mutex<Tail>,
     reach: channel::Sender<Reach>,
     failure: OnceLock<JournalError>,
+    trip: Mutex<Option<JournalError>>,
+    puts: Puts,
 }
 
 impl Shared {
@@ -100,6 +112,20 @@ impl Shared {
         self.failure.get_or_init(|| failure).clone()
     }
 
+    /// A commit failed and left nothing.
+    fn trips(&self, failure: &JournalError) {
+        *self.trip_place() = Some(failure.clone());
+    }
+
+    /// A commit succeeded.
+    fn works(&self) {
+        self.trip_place().take();
+    }
+
+    fn trip_place(&self) -> MutexGuard<'_, Option<JournalError>> {
+        self.trip.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn read(
         &self,
         filter: Filter,
@@ -115,6 +141,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct Store {
     shared: Arc<Shared>,
+    dir: PathBuf,
     files: Arc<Files>,
     queue: Mutex<Option<mpsc::Sender<Work>>>,
     writing: Mutex<Option<JoinHandle<()>>>,
@@ -125,7 +152,8 @@ impl Store {
     /// Opens the journal of a state directory, making both if they do not exist. Blocks for some milliseconds.
     ///
     /// # Errors
-    /// `InUse` if another daemon has it open; `Damaged` if the end of the journal does not hold; storage.
+    /// `InUse` if another daemon has it open; `Damaged` if the end of the journal does not hold, or lies before the
+    /// last signed head beside it; storage.
     pub fn open(dir: &Path, options: Options) -> Result<Self, JournalError> {
         Self::open_with(dir, options, |log| log)
     }
@@ -142,10 +170,12 @@ impl Store {
             .create(dir)
             .map_err(failed)?;
         let lock = Lock::take(dir)?;
-        let connection = database::open_writer(dir)?;
+        let mut connection = database::open_writer(dir)?;
         let path = database::file(dir);
         let head = database::check_end(&connection, &path)?;
+        notary::check_reach(&connection, dir, head.seq)?;
         let files = Arc::new(Files::open(dir)?);
+        erase::resume(&mut connection, &path, &files)?;
         let log = File::open(database::wal(dir)).map_err(failed)?;
         File::open(dir)
             .and_then(|dir| dir.sync_all())
@@ -159,12 +189,15 @@ impl Store {
                 open: true,
             }),
             failure: OnceLock::new(),
+            trip: Mutex::default(),
+            puts: Puts::default(),
         });
         let (sync, syncing) = sync::start(flush(log), Arc::clone(&shared)).map_err(failed)?;
         let writer = Writer {
             connection,
             head,
             shared: Arc::clone(&shared),
+            files: Arc::clone(&files),
             sync,
             syncing,
             lock,
@@ -174,6 +207,7 @@ impl Store {
         let writing = thread.spawn(move || writer.run(receive)).map_err(failed)?;
         Ok(Self {
             shared,
+            dir: dir.to_owned(),
             files,
             queue: Mutex::new(Some(send)),
             writing: Mutex::new(Some(writing)),
@@ -191,6 +225,150 @@ impl Store {
     #[must_use]
     pub fn head(&self) -> Seq {
         Seq(self.shared.reach.borrow().seq)
+    }
+
+    /// The state directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether what is appended is recorded: the failure after which nothing more is, or the last commit's if it
+    /// failed. The error names the next step.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn health(&self) -> Result<(), JournalError> {
+        if let Some(failure) = self.shared.failure() {
+            return Err(failure.clone());
+        }
+        self.shared.trip_place().clone().map_or(Ok(()), Err)
+    }
+
+    /// Whether new work may be accepted: the journal is healthy and its disk has room for what is under way and more.
+    /// Asked before a goal is accepted; does not block for long.
+    ///
+    /// # Errors
+    /// What went wrong, or how much room is missing.
+    pub fn headroom(&self) -> Result<(), JournalError> {
+        if let Some(failure) = self.shared.failure() {
+            return Err(failure.clone());
+        }
+        room::headroom(&self.dir)
+    }
+
+    /// Waits until the journal reaches `seq`; `false` if it is closed before.
+    pub(crate) async fn reaches(&self, seq: u64) -> bool {
+        let mut reach = self.shared.reach_receiver();
+        let found = reach
+            .wait_for(|reach| reach.seq >= seq || !reach.open)
+            .await;
+        found.is_ok_and(|reach| reach.seq >= seq && reach.open)
+    }
+
+    /// Signs the journal's end: records it durably as an event that covers everything before, and puts it into
+    /// `head.signed` beside the database. `None` if nothing happened since the last time.
+    ///
+    /// # Errors
+    /// Storage.
+    pub async fn sign_head(
+        &self,
+        key: &Key,
+        time: Timestamp,
+    ) -> Result<Option<SignedHead>, JournalError> {
+        let work = |from: &_, path: &Path| {
+            notary::unsigned_head(from).map_err(|error| fault::sqlite(path, &error))
+        };
+        let Some(Head { seq, hash }) = self.shared.readers.run(work).await? else {
+            return Ok(None);
+        };
+        let signed = SignedHead::new(key, seq, &hash, time);
+        let draft = Draft {
+            time,
+            subject: Subject::default(),
+            kind: Kind::HeadSigned {
+                head: seq,
+                hash: signed.hash.clone(),
+                key: signed.key.clone(),
+                signature: signed.signature.clone(),
+            },
+        };
+        self.append(vec![draft], Durability::Durable).await?;
+        let (dir, kept) = (self.dir.clone(), signed.clone());
+        let stored = tokio::task::spawn_blocking(move || notary::store_head(&dir, &kept)).await;
+        stored.map_err(|_| JournalError::Closed)??;
+        Ok(Some(signed))
+    }
+
+    /// Erases a run's content: its events keep their place, time, subject, kind and hash, and the bodies that no other
+    /// run speaks of are removed. That it happened is recorded first. Doing it again changes nothing, and one that was
+    /// cut short is finished by the next start. Searches the whole journal once.
+    ///
+    /// # Errors
+    /// The run is unknown or not over; storage.
+    pub async fn erase(
+        &self,
+        run: RunId,
+        reason: &str,
+        operator: Option<u32>,
+        time: Timestamp,
+    ) -> Result<Erased, EraseError> {
+        let work = move |from: &_, path: &Path| Ok(erase::plan(from, path, run));
+        let plan = self.shared.readers.run(work).await??;
+        if plan.events == 0 {
+            return Ok(Erased::default());
+        }
+        let kind = Kind::ContentErased {
+            erased: run,
+            events: plan.events,
+            bodies: plan.bodies.len() as u64,
+            reason: reason.to_owned(),
+            operator,
+        };
+        let subject = Subject {
+            run: Some(run),
+            ..Subject::default()
+        };
+        let rows = self.prepare(vec![Draft {
+            time,
+            subject,
+            kind,
+        }])?;
+        let seq = self.enqueue(rows, Durability::Durable, Some(run)).await?.0;
+        let (reply, answer) = oneshot::channel();
+        self.send(Work::Erase(Erase { plan, seq, reply })).await?;
+        Ok(answer.await.map_err(|_| JournalError::Closed)??)
+    }
+
+    /// Runs that ended before `before` and whose content is there, the oldest first, at most
+    /// [`EXPIRED_RUNS_MAX`]: what retention erases.
+    ///
+    /// # Errors
+    /// Storage.
+    pub async fn expired(&self, before: Timestamp) -> Result<Vec<RunId>, JournalError> {
+        let before = i64::try_from(before.micros()).unwrap_or(i64::MAX);
+        let work = move |from: &_, path: &Path| {
+            erase::expired(from, before, EXPIRED_RUNS_MAX)
+                .map_err(|error| fault::sqlite(path, &error))
+        };
+        self.shared.readers.run(work).await
+    }
+
+    async fn enqueue(
+        &self,
+        rows: Vec<Prepared>,
+        durability: Durability,
+        erasing: Option<RunId>,
+    ) -> Result<Seq, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Work::Append(Append {
+            rows,
+            durability,
+            erasing,
+            reply,
+        }))
+        .await?;
+        answer.await.map_err(|_| JournalError::Closed)?
     }
 
     /// Takes no more, records everything that waits, and lets go of the state directory. Watchers are given what
@@ -288,14 +466,7 @@ impl Journal for Store {
             return Ok(self.head());
         }
         let rows = self.prepare(drafts)?;
-        let (reply, answer) = oneshot::channel();
-        self.send(Work::Append(Append {
-            rows,
-            durability,
-            reply,
-        }))
-        .await?;
-        answer.await.map_err(|_| JournalError::Closed)?
+        self.enqueue(rows, durability, None).await
     }
 
     async fn read(
@@ -328,11 +499,18 @@ impl Journal for Store {
         }
         if body.len() <= BLOB_INLINE_BYTES_MAX {
             let digest = blake3::hash(&body);
+            self.shared.puts.note(*digest.as_bytes(), self.head().0);
             self.keep_inline(*digest.as_bytes(), body).await?;
             return Ok(Digest(digest.to_hex().to_string()));
         }
-        let files = Arc::clone(&self.files);
-        let kept = tokio::task::spawn_blocking(move || files.put(&body)).await;
+        let (files, shared) = (Arc::clone(&self.files), Arc::clone(&self.shared));
+        let head = self.head().0;
+        let kept = tokio::task::spawn_blocking(move || {
+            let _among = files.among();
+            shared.puts.note(*blake3::hash(&body).as_bytes(), head);
+            files.put(&body)
+        })
+        .await;
         kept.map_err(|_| JournalError::Closed)?
     }
 

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// The pool.
 #[derive(Debug)]
@@ -30,7 +30,8 @@ impl Readers {
         }
     }
 
-    /// Does `work` with a connection. When the caller goes away the work ends by itself and its connection is kept.
+    /// Does `work` with a connection. When the caller goes away, work that has begun ends by itself and its connection
+    /// is kept; other work is not begun.
     ///
     /// # Errors
     /// What `work` says; storage if no connection can be had.
@@ -39,26 +40,54 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection, &Path) -> Result<T, JournalError> + Send + 'static,
     {
-        let slot = Arc::clone(&self.slots).acquire_owned().await;
-        let slot = slot.map_err(|_| JournalError::Closed)?;
         let (path, idle) = (self.path.clone(), Arc::clone(&self.idle));
-        let done = tokio::task::spawn_blocking(move || {
-            let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = match kept {
-                Some(connection) => connection,
-                None => {
-                    database::open_reader(&path).map_err(|error| fault::sqlite(&path, &error))?
+        let (reply, answer) = oneshot::channel();
+        let work = move |slot: OwnedSemaphorePermit| {
+            tokio::task::spawn_blocking(move || {
+                // Who went away while waiting needs no answer.
+                if !reply.is_closed() {
+                    let done = with_one(&idle, &path, work);
+                    drop(slot);
+                    drop(reply.send(done));
                 }
-            };
-            let done = work(&connection, &path);
-            idle.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(connection);
-            drop(slot);
-            done
-        });
-        done.await.map_err(|_| JournalError::Closed)?
+            });
+        };
+        match Arc::clone(&self.slots).try_acquire_owned() {
+            Ok(slot) => work(slot),
+            // A task of its own takes the slot: a caller that is not polled when its turn comes would keep it from
+            // the others, among them one that the same caller waits for.
+            Err(_) => self.queue(work),
+        }
+        answer.await.map_err(|_| JournalError::Closed)?
     }
+
+    /// Does `work` when a slot is free.
+    fn queue(&self, work: impl FnOnce(OwnedSemaphorePermit) + Send + 'static) {
+        let slots = Arc::clone(&self.slots);
+        tokio::spawn(async move {
+            if let Ok(slot) = slots.acquire_owned().await {
+                work(slot);
+            }
+        });
+    }
+}
+
+/// Does `work` with a connection that is kept, or else a new one.
+fn with_one<T>(
+    idle: &Mutex<Vec<Connection>>,
+    path: &Path,
+    work: impl FnOnce(&Connection, &Path) -> Result<T, JournalError>,
+) -> Result<T, JournalError> {
+    let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let connection = match kept {
+        Some(connection) => connection,
+        None => database::open_reader(path).map_err(|error| fault::sqlite(path, &error))?,
+    };
+    let done = work(&connection, path);
+    idle.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(connection);
+    done
 }
 
 /// A body kept among the events, unchecked; `None` if there is none, or one too large to be ours.
@@ -69,4 +98,29 @@ pub(crate) fn body(from: &Connection, digest: &[u8; 32]) -> rusqlite::Result<Opt
             row.get(0)
         })
         .optional()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use std::{sync::mpsc, time::Duration};
+
+    #[tokio::test]
+    async fn a_reader_whose_turn_comes_while_nobody_polls_it_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(database::open_writer(dir.path()).unwrap());
+        let readers = Readers::new(database::file(dir.path()), NonZeroUsize::MIN);
+        let (go_on, wait) = mpsc::channel::<()>();
+        let mut first = Box::pin(readers.run(move |_, _| Ok(wait.recv().is_ok())));
+        let mut second = Box::pin(readers.run(|_, _| Ok(())));
+        assert!(futures::poll!(first.as_mut()).is_pending());
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        let mut third = Box::pin(readers.run(|_, _| Ok(())));
+        assert!(futures::poll!(third.as_mut()).is_pending());
+        go_on.send(()).unwrap();
+        let third = tokio::time::timeout(Duration::from_secs(30), third).await;
+        third.unwrap().unwrap();
+        assert!(first.await.unwrap());
+    }
 }

@@ -1,7 +1,7 @@
 //! Events as rows and rows as events.
 
 use super::{
-    chain::{Hash, Head, Link},
+    chain::{self, Content, Hash, Head, Link},
     fault,
 };
 use crate::limits::EVENT_BYTES_MAX;
@@ -16,10 +16,11 @@ use serde::Deserialize;
 use std::{borrow::Cow, path::Path};
 
 /// The columns in the order [`Stored::read`] expects.
-pub(crate) const COLUMNS: &str = "seq, time, run, agent, call, cause, kind, body, prev_hash, hash";
+pub(crate) const COLUMNS: &str =
+    "seq, time, run, agent, call, cause, kind, body, prev_hash, hash, digest";
 
-const INSERT: &str = "INSERT INTO events (seq, time, run, agent, call, cause, kind, body, prev_hash, hash) \
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+const INSERT: &str = "INSERT INTO events (seq, time, run, agent, call, cause, kind, body, prev_hash, hash, \
+                      digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 /// A draft with what will be stored of it, made on the caller's thread so that the writer has less to do.
 #[derive(Debug, Clone)]
@@ -30,6 +31,7 @@ pub(crate) struct Prepared {
     pub(crate) kind: String,
     /// The body.
     pub(crate) body: String,
+    digest: Hash,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +62,13 @@ impl Prepared {
         }
         let tag: Tag<'_> = serde_json::from_str(&body).map_err(|error| unfit(error.to_string()))?;
         let kind = tag.kind.into_owned();
-        Ok(Self { draft, kind, body })
+        let digest = chain::digest(body.as_bytes());
+        Ok(Self {
+            draft,
+            kind,
+            body,
+            digest,
+        })
     }
 
     fn link(&self, seq: u64) -> Link<'_> {
@@ -80,7 +88,7 @@ impl Prepared {
                 cause.map(|cause| cause.0),
             ],
             kind: self.kind.as_bytes(),
-            body: self.body.as_bytes(),
+            content: Content::Digest(self.digest),
         }
     }
 
@@ -100,6 +108,7 @@ impl Prepared {
             self.body,
             head.hash,
             hash,
+            self.digest,
         ])?;
         Ok(Head {
             seq: link.seq,
@@ -127,6 +136,8 @@ impl Prepared {
 pub(crate) struct Stored<'a> {
     /// Everything that is hashed, but the hash before it.
     pub(crate) link: Link<'a>,
+    /// The body; empty if it was erased.
+    pub(crate) body: &'a [u8],
     /// The hash before it, as the row claims.
     pub(crate) previous: Hash,
     /// Its hash, as the row claims.
@@ -155,22 +166,40 @@ impl<'a> Stored<'a> {
                 .try_into()
                 .map_err(|_| format!("column {column} is not a hash"))
         };
+        let body = bytes(7)?;
+        let content = match row.get_ref(10) {
+            Ok(ValueRef::Null) => Content::Whole(body),
+            _ => Content::Digest(hash(10)?),
+        };
         Ok(Self {
             link: Link {
                 seq: needed(0)?,
                 time: needed(1)?,
                 subject: [number(2)?, number(3)?, number(4)?, number(5)?],
                 kind: bytes(6)?,
-                body: bytes(7)?,
+                content,
             },
+            body,
             previous: hash(8)?,
             hash: hash(9)?,
         })
     }
 
-    /// Whether the row's hash is the one its content has.
+    /// Whether the row's hash is the one its content has. Of an erased row under version 1 nothing is left that
+    /// could tell; the next row's link still names its hash.
     pub(crate) fn holds(&self) -> bool {
-        self.link.hash(&self.previous) == self.hash
+        let linked = || self.link.hash(&self.previous) == self.hash;
+        match self.link.content {
+            Content::Whole(_) => self.is_erased() || linked(),
+            Content::Digest(digest) => {
+                (self.is_erased() || chain::digest(self.body) == digest) && linked()
+            }
+        }
+    }
+
+    /// Whether the body was erased. No body is empty when it is recorded.
+    pub(crate) const fn is_erased(&self) -> bool {
+        self.body.is_empty()
     }
 
     /// Its place and hash.
@@ -189,8 +218,13 @@ impl<'a> Stored<'a> {
         if !self.holds() {
             return Err("its content does not match its hash".to_owned());
         }
-        let kind: Kind = serde_json::from_slice(self.link.body)
-            .map_err(|error| format!("its body is not an event this version knows: {error}"))?;
+        let kind = if self.is_erased() {
+            let was = String::from_utf8_lossy(self.link.kind).into_owned();
+            Kind::Erased { was }
+        } else {
+            serde_json::from_slice(self.body)
+                .map_err(|error| format!("its body is not an event this version knows: {error}"))?
+        };
         let [run, agent, call, cause] = self.link.subject;
         Ok(Event {
             seq: Seq(self.link.seq),

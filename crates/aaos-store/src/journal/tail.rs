@@ -26,6 +26,8 @@ impl Recent {
             && filter
                 .agent
                 .is_none_or(|agent| subject.agent == Some(agent))
+            && filter.since.is_none_or(|since| self.event.time >= since)
+            && filter.until.is_none_or(|until| self.event.time < until)
             && (filter.kinds.is_empty() || filter.kinds.contains(&self.kind))
     }
 }

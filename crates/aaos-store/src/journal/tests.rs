@@ -4,6 +4,12 @@
     reason = "a test fails by panicking"
 )]
 use super::*;
+use aaos_core::{
+    event::Outcome,
+    model::{ModelRef, Usage},
+    money::MicroDollars,
+    value::Value,
+};
 use aaos_testkit::journal::draft;
 use std::{
     io,
@@ -57,6 +63,7 @@ async fn a_full_disk_fails_the_append_leaves_no_trace_and_mends_itself() {
         assert!(is_storage(&refused), "{refused:?}");
     }
     assert!(is_storage(&store.put(vec![1; 60_000]).await));
+    assert!(is_storage(&store.health()));
     assert_eq!(
         store
             .read(&Filter::default(), Seq(0), 10)
@@ -70,6 +77,7 @@ async fn a_full_disk_fails_the_append_leaves_no_trace_and_mends_itself() {
         append(&store, &large, Durability::Durable).await.unwrap(),
         Seq(2)
     );
+    store.health().unwrap();
     drop(store);
     assert!(crate::audit::verify(dir.path()).unwrap().whole());
 }
@@ -109,6 +117,7 @@ async fn after_a_failed_sync_nothing_more_is_recorded() {
     ));
     assert!(is_storage(&store.put(b"refused".to_vec()).await));
     assert!(is_storage(&store.put(vec![1; 1 << 20]).await));
+    assert!(is_storage(&store.health()) && is_storage(&store.headroom()));
     assert!(
         store
             .read(&Filter::default(), Seq(0), 10)
@@ -185,4 +194,158 @@ async fn an_event_or_a_body_over_its_bound_is_refused() {
     assert!(is_storage(&store.append(many, Durability::Ordered).await));
     assert!(is_storage(&store.put(vec![0; BLOB_BYTES_MAX + 1]).await));
     assert_eq!(store.head(), Seq(0));
+}
+
+/// A journal as schema version 2 left it, with so many events of a run under chain version 1.
+fn journal_of_version_two(dir: &Path, count: u64) {
+    let connection = rusqlite::Connection::open(database::file(dir)).unwrap();
+    for script in ["0001", "0002"] {
+        let path = format!("{}/src/schema/{script}.sql", env!("CARGO_MANIFEST_DIR"));
+        connection
+            .execute_batch(&std::fs::read_to_string(path).unwrap())
+            .unwrap();
+    }
+    let application = i64::from(0x6161_4f53);
+    connection
+        .pragma_update(None, "application_id", application)
+        .unwrap();
+    connection.pragma_update(None, "user_version", 2).unwrap();
+    let mut head = Head {
+        seq: 0,
+        hash: chain::ORIGIN,
+    };
+    for seq in 1..=count {
+        let body = format!(r#"{{"kind":"tool_rejected","tool":"t","problem":"SECRET {seq}"}}"#);
+        let link = chain::Link {
+            seq,
+            time: seq,
+            subject: [Some(1), None, None, None],
+            kind: b"tool_rejected",
+            content: chain::Content::Whole(body.as_bytes()),
+        };
+        let hash = link.hash(&head.hash);
+        let insert =
+            "INSERT INTO events VALUES (?1, ?1, 1, NULL, NULL, NULL, 'tool_rejected', ?2, ?3, ?4)";
+        let values = rusqlite::params![seq.cast_signed(), body, head.hash, hash];
+        connection.execute(insert, values).unwrap();
+        head = Head { seq, hash };
+    }
+    let values = rusqlite::params![head.seq.cast_signed(), head.hash];
+    connection
+        .execute("UPDATE head SET seq = ?1, hash = ?2", values)
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_journal_of_an_earlier_schema_is_verified_as_it_is_and_goes_on_under_the_next_version() {
+    let dir = tempfile::tempdir().unwrap();
+    journal_of_version_two(dir.path(), 5);
+    let before = crate::audit::verify(dir.path()).unwrap();
+    assert!(before.whole() && before.events == 5, "{before:?}");
+    let store = Store::open(dir.path(), Options::standard()).unwrap();
+    append(&store, "after", Durability::Durable).await.unwrap();
+    let events = store.read(&Filter::default(), Seq(0), 10).await.unwrap();
+    assert_eq!(events.len(), 6);
+    store.close().await;
+    let report = crate::audit::verify(dir.path()).unwrap();
+    assert!(report.whole() && report.events == 6, "{report:?}");
+    let mut lines = Vec::new();
+    crate::audit::export(
+        dir.path(),
+        &crate::audit::ExportFilter::default(),
+        &mut lines,
+    )
+    .unwrap();
+    let versions: Vec<u64> = String::from_utf8(lines)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| line["chain"]["version"].as_u64().unwrap())
+        .collect();
+    assert_eq!(versions, [1, 1, 1, 1, 1, 2]);
+}
+
+#[tokio::test]
+async fn an_event_of_version_one_that_was_changed_is_found_and_can_be_erased() {
+    let dir = tempfile::tempdir().unwrap();
+    journal_of_version_two(dir.path(), 5);
+    let store = Store::open(dir.path(), Options::standard()).unwrap();
+    let output = Value::Text {
+        text: "SECRET".to_owned(),
+    };
+    let finished = Draft {
+        kind: Kind::RunFinished {
+            outcome: Outcome::Succeeded { output },
+            usage: Usage::default(),
+        },
+        ..draft(1, None, "")
+    };
+    store
+        .append(vec![finished], Durability::Durable)
+        .await
+        .unwrap();
+    let (run, now) = (RunId::from_drawn(1), Timestamp::from_micros(9));
+    let erased = store.erase(run, "asked for", None, now).await.unwrap();
+    assert_eq!(erased.events, 6);
+    store.close().await;
+    let report = crate::audit::verify(dir.path()).unwrap();
+    assert!(report.whole() && report.events_erased == 6, "{report:?}");
+    let file = std::fs::read(database::file(dir.path())).unwrap();
+    assert!(!file.windows(6).any(|part| part == b"SECRET"));
+    // Under version 1 an event's own hash tells nothing once it is erased; the links still do.
+    let connection = rusqlite::Connection::open(database::file(dir.path())).unwrap();
+    connection
+        .execute_batch(
+            "DROP TRIGGER events_keep; UPDATE events SET hash = zeroblob(32) WHERE seq = 3",
+        )
+        .unwrap();
+    let report = crate::audit::verify(dir.path()).unwrap();
+    assert_eq!(report.first_broken.map(|broken| broken.seq), Some(4));
+}
+
+#[tokio::test]
+async fn what_was_spent_since_a_moment_is_found_among_many_events_in_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options::standard()).unwrap();
+    let usage = |at: u64| Draft {
+        time: Timestamp::from_micros(at),
+        kind: Kind::ModelAbandoned {
+            model: ModelRef {
+                provider: "p".to_owned(),
+                model: "m".to_owned(),
+            },
+            tokens: 1,
+            cost: MicroDollars::default(),
+        },
+        ..draft(at % 7, None, "")
+    };
+    for chunk in 0..10_u64 {
+        let drafts = (chunk * 1_000..(chunk + 1) * 1_000).flat_map(|at| {
+            let other = Draft {
+                time: Timestamp::from_micros(at),
+                ..draft(1, None, "x")
+            };
+            // One clock in ten goes back.
+            let spent = (at % 10 == 0).then(|| usage(if at % 100 == 0 { 1 } else { at }));
+            [Some(other), spent].into_iter().flatten()
+        });
+        store
+            .append(drafts.collect(), Durability::Ordered)
+            .await
+            .unwrap();
+    }
+    let filter = Filter {
+        kinds: vec!["usage_reported".to_owned(), "model_abandoned".to_owned()],
+        since: Some(Timestamp::from_micros(5_000)),
+        until: Some(Timestamp::from_micros(9_000)),
+        ..Filter::default()
+    };
+    let (mut place, mut found) = (Seq(0), 0);
+    loop {
+        let events = store.read(&filter, place, 100).await.unwrap();
+        let Some(last) = events.last() else { break };
+        assert!(events.is_sorted_by_key(|event| event.seq) && events[0].seq > place);
+        (place, found) = (last.seq, found + events.len());
+    }
+    assert_eq!(found, 360);
 }

@@ -1,11 +1,21 @@
 //! The writer thread: the only one that writes, one transaction for everything that waits.
 
-use super::{Shared, chain::Head, database, fault, row::Prepared, sync::Waiter, tail::Recent};
+use super::{
+    Shared,
+    chain::Head,
+    database,
+    erase::{self, Erased, Plan},
+    fault,
+    row::Prepared,
+    sync::Waiter,
+    tail::Recent,
+};
 use crate::{
+    blobs::Files,
     limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX},
     lock::Lock,
 };
-use aaos_core::event::Seq;
+use aaos_core::{event::Seq, id::RunId};
 use aaos_ports::{Durability, JournalError};
 use rusqlite::{Connection, TransactionBehavior};
 use std::{
@@ -15,6 +25,7 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+const BEGIN_ERASURE: &str = "INSERT OR REPLACE INTO erasing (run, seq) VALUES (?1, ?2)";
 const MOVE_HEAD: &str = "UPDATE head SET seq = ?1, hash = ?2 WHERE id = 1";
 /// A body that is there already is left alone, unless what is there is not the body.
 const KEEP_BODY: &str = "INSERT INTO blobs (digest, body) VALUES (?1, ?2) \
@@ -27,6 +38,8 @@ pub(crate) struct Append {
     pub(crate) rows: Vec<Prepared>,
     /// How sure the caller wants to be.
     pub(crate) durability: Durability,
+    /// The run whose erasure begins with these.
+    pub(crate) erasing: Option<RunId>,
     /// Who waits.
     pub(crate) reply: oneshot::Sender<Result<Seq, JournalError>>,
 }
@@ -42,6 +55,17 @@ pub(crate) struct Body {
     pub(crate) reply: oneshot::Sender<Result<(), JournalError>>,
 }
 
+/// A run's content to erase, now that its intent is durable.
+#[derive(Debug)]
+pub(crate) struct Erase {
+    /// What to erase.
+    pub(crate) plan: Plan,
+    /// Where the intent is.
+    pub(crate) seq: u64,
+    /// Who waits.
+    pub(crate) reply: oneshot::Sender<Result<Erased, JournalError>>,
+}
+
 /// Something to write.
 #[derive(Debug)]
 pub(crate) enum Work {
@@ -49,6 +73,8 @@ pub(crate) enum Work {
     Append(Append),
     /// A body.
     Body(Body),
+    /// A run's content to erase.
+    Erase(Erase),
     /// Bounds the database to so many pages, as a full disk does.
     #[cfg(test)]
     PagesMax(u32),
@@ -66,6 +92,7 @@ impl Work {
         match self {
             Self::Append(append) => append.rows.iter().map(|row| row.body.len()).sum(),
             Self::Body(body) => body.bytes.len(),
+            Self::Erase(_) => 0,
             #[cfg(test)]
             Self::PagesMax(_) => 0,
         }
@@ -78,11 +105,17 @@ impl Work {
                 for row in &append.rows {
                     head = row.insert(to, &head)?;
                 }
+                if let Some(run) = append.erasing {
+                    let place = [run.number().cast_signed(), head.seq.cast_signed()];
+                    to.prepare_cached(BEGIN_ERASURE)?.execute(place)?;
+                }
             }
             Self::Body(body) => {
                 to.prepare_cached(KEEP_BODY)?
                     .execute(rusqlite::params![body.digest, body.bytes])?;
             }
+            // Done by itself, after the transaction.
+            Self::Erase(_) => {}
             #[cfg(test)]
             Self::PagesMax(_) => {}
         }
@@ -94,6 +127,7 @@ impl Work {
         match self {
             Self::Append(append) => drop(append.reply.send(Err(error))),
             Self::Body(body) => drop(body.reply.send(Err(error))),
+            Self::Erase(erase) => drop(erase.reply.send(Err(error))),
             #[cfg(test)]
             Self::PagesMax(_) => {}
         }
@@ -105,10 +139,15 @@ impl Work {
 fn fold(connection: &Connection) {
     let folded = connection
         .busy_timeout(Duration::ZERO)
-        .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+        .and_then(|()| truncate_log(connection));
     if let Err(error) = folded {
         tracing::warn!(%error, "the journal's log was not folded into its database; the next start does it");
     }
+}
+
+/// Moves the log into the database and empties it; answers whether somebody who reads was in the way.
+fn truncate_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
 }
 
 /// What the thread owns. Fields are dropped in order: the lock goes last.
@@ -119,6 +158,8 @@ pub(crate) struct Writer {
     pub(crate) head: Head,
     /// What watchers and readers see.
     pub(crate) shared: Arc<Shared>,
+    /// Bodies in files.
+    pub(crate) files: Arc<Files>,
     /// To the sync thread.
     pub(crate) sync: SyncSender<Vec<Waiter>>,
     /// The sync thread, which ends when `sync` is gone.
@@ -169,9 +210,13 @@ impl Writer {
             return;
         }
         match self.commit(&batch) {
-            Ok(head) => self.acknowledge(batch, head),
+            Ok(head) => {
+                self.shared.works();
+                self.acknowledge(batch, head);
+            }
             Err(error) if batch.len() == 1 => {
                 let error = fault::sqlite(&self.shared.path, &error);
+                self.shared.trips(&error);
                 batch
                     .into_iter()
                     .for_each(|work| work.refuse(error.clone()));
@@ -214,12 +259,29 @@ impl Writer {
         }
     }
 
+    /// Erases, and takes what was erased out of memory and out of the log as well.
+    fn erase(&mut self, plan: Plan, seq: u64) -> Result<Erased, JournalError> {
+        let path = &self.shared.path;
+        let puts = &self.shared.puts;
+        let erased = erase::carry_out(&mut self.connection, path, plan, seq, &self.files, puts)?;
+        self.shared.tail().restart(self.head.seq);
+        match truncate_log(&self.connection) {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(
+                "a reader keeps the journal's log; erased text is gone from it when the log is next folded"
+            ),
+            Err(error) => return Err(fault::sqlite(&self.shared.path, &error)),
+        }
+        Ok(erased)
+    }
+
     fn acknowledge(&mut self, batch: Vec<Work>, head: Head) {
         let mut seq = self.head.seq;
         self.head = head;
         let mut ordered = Vec::new();
         let mut durable = Vec::new();
         let mut bodies = Vec::new();
+        let mut erasures = Vec::new();
         {
             let mut tail = self.shared.tail();
             for work in batch {
@@ -228,6 +290,7 @@ impl Writer {
                         rows,
                         durability,
                         reply,
+                        ..
                     }) => {
                         for row in rows {
                             seq = seq.saturating_add(1);
@@ -243,6 +306,7 @@ impl Writer {
                         }
                     }
                     Work::Body(body) => bodies.push(body.reply),
+                    Work::Erase(erase) => erasures.push(erase),
                     #[cfg(test)]
                     Work::PagesMax(_) => {}
                 }
@@ -259,6 +323,10 @@ impl Writer {
         if !durable.is_empty() {
             // Without a sync thread the waiters are dropped with the error, and learn that the journal is closed.
             drop(self.sync.send(durable));
+        }
+        for Erase { plan, seq, reply } in erasures {
+            let done = self.erase(plan, seq);
+            drop(reply.send(done));
         }
     }
 }

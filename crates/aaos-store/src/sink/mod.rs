@@ -4,6 +4,7 @@
 //! events at its own pace.
 
 mod file;
+mod journald;
 mod pump;
 mod stdout;
 
@@ -16,7 +17,7 @@ use std::{io, path::PathBuf, sync::Arc};
 /// Where a sink copies to.
 #[derive(Debug, Clone, Default)]
 pub struct Target {
-    /// A file, for sinks that write one.
+    /// A file, for sinks that write one; a socket, for sinks that send to one.
     pub path: Option<PathBuf>,
 }
 
@@ -81,6 +82,11 @@ pub const SINKS: &[SinkKind] = &[
         name: file::NAME,
         summary: "One line of JSON for each event at the end of a file, going on where it stopped.",
         open: file::open,
+    },
+    SinkKind {
+        name: journald::NAME,
+        summary: "One entry for each event in the systemd journal, with fields to filter by, from the daemon's start on.",
+        open: journald::open,
     },
 ];
 

@@ -1,0 +1,281 @@
+//! Erasure: what a run said is taken out of its events and bodies, and the chain holds without it.
+//!
+//! First it is recorded, durably, that it is going to happen; then files are removed; then one transaction empties the
+//! rows and strikes the run off the table `erasing`. A daemon that dies in between finishes it at its next start.
+//!
+//! Rows are emptied and stay: an update that shortens a row moves no other one, while removing rows makes SQLite shift
+//! their neighbours, and copies of these could be left in unused parts of pages. Refuses runs that are not over, and
+//! bodies that another run speaks of. What it cannot reach: copies that sinks made, and what a guess of the whole text
+//! can be compared with, its digest.
+
+use super::{chain::Hash, fault};
+use crate::{blobs::Files, limits::PUTS_KEPT_MAX};
+use aaos_core::id::RunId;
+use aaos_ports::JournalError;
+use rusqlite::{Connection, params, types::ValueRef};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Rows read in one go: a reader that stays too long would keep the log from being tidied.
+const CHUNK: usize = 4_096;
+/// Bytes of a digest in an event: 64 digits between two quotes.
+const QUOTED: usize = 66;
+
+const EMPTY_EVENTS: &str = "UPDATE events SET body = '' WHERE run = ?1 AND seq < ?2 AND body <> '' \
+                            AND kind <> 'content_erased'";
+/// Without its digest too, so that the same body can be stored again at the table's end.
+const EMPTY_BODY: &str = "UPDATE blobs SET body = x'', digest = randomblob(32) WHERE digest = ?1";
+
+/// Why a run's content was not erased.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EraseError {
+    /// It is not over.
+    #[error(
+        "{0} is not over, so its content is still needed. Stop it first with `agentd stop {0}`"
+    )]
+    Open(RunId),
+    /// The journal knows no such run.
+    #[error("the journal has no run {0}. `agentd list` shows those it has")]
+    Unknown(RunId),
+    /// The journal could not do its work.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// What was erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Erased {
+    /// Events whose content is gone.
+    pub events: u64,
+    /// Bodies that are gone.
+    pub bodies: u64,
+}
+
+/// What is to be erased of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// The run.
+    pub(crate) run: RunId,
+    /// Its events that have content.
+    pub(crate) events: u64,
+    /// The bodies that only it speaks of, each with the last place where it does.
+    pub(crate) bodies: BTreeMap<Hash, u64>,
+    /// Events up to here were searched.
+    pub(crate) searched: u64,
+}
+
+/// Bodies just stored, each with where the journal ended then: an event that speaks of them may be on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Puts(Mutex<VecDeque<(Hash, u64)>>);
+
+impl Puts {
+    /// Notes a body.
+    pub(crate) fn note(&self, digest: Hash, head: u64) {
+        let mut puts = self.lock();
+        if puts.len() >= PUTS_KEPT_MAX {
+            puts.pop_front();
+        }
+        puts.push_back((digest, head));
+    }
+
+    /// Whether it was stored again after the last event that speaks of it.
+    fn expects(&self, digest: &Hash, spoken: u64) -> bool {
+        let puts = self.lock();
+        puts.iter()
+            .any(|(put, head)| put == digest && *head >= spoken)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Hash, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks through the journal for what is to be erased.
+///
+/// # Errors
+/// The run is unknown or not over; storage.
+pub(crate) fn plan(from: &Connection, path: &Path, run: RunId) -> Result<Plan, EraseError> {
+    let failed = |error: rusqlite::Error| fault::sqlite(path, &error);
+    let (known, over) = state(from, run).map_err(failed)?;
+    if !known {
+        return Err(EraseError::Unknown(run));
+    }
+    if !over {
+        return Err(EraseError::Open(run));
+    }
+    Ok(search(from, run).map_err(failed)?)
+}
+
+fn state(from: &Connection, run: RunId) -> rusqlite::Result<(bool, bool)> {
+    let text = "SELECT count(*) > 0, count(*) FILTER (WHERE kind = 'run_finished') > 0 \
+                FROM events INDEXED BY events_run WHERE run = ?1";
+    from.query_row(text, [run.number().cast_signed()], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
+}
+
+fn search(from: &Connection, run: RunId) -> rusqlite::Result<Plan> {
+    let mut plan = Plan {
+        run,
+        events: 0,
+        bodies: BTreeMap::new(),
+        searched: 0,
+    };
+    let text =
+        "SELECT seq, kind, body FROM events INDEXED BY events_run WHERE run = ?1 AND body <> ''";
+    let mut statement = from.prepare(text)?;
+    let mut rows = statement.query([run.number().cast_signed()])?;
+    while let Some(row) = rows.next()? {
+        let seq = row.get::<_, i64>(0)?.cast_unsigned();
+        if bytes(row.get_ref(1)?) == b"content_erased" {
+            continue;
+        }
+        plan.events = plan.events.saturating_add(1);
+        for digest in digests(bytes(row.get_ref(2)?)) {
+            plan.bodies.insert(digest, seq);
+        }
+    }
+    spare(from, &mut plan)?;
+    Ok(plan)
+}
+
+/// Strikes off the plan what other runs speak of in events after those that were searched.
+fn spare(from: &Connection, plan: &mut Plan) -> rusqlite::Result<()> {
+    let text = "SELECT seq, body FROM events NOT INDEXED WHERE seq > ?1 AND run IS NOT ?2 ORDER BY seq LIMIT ?3";
+    let mut statement = from.prepare_cached(text)?;
+    let run = plan.run.number().cast_signed();
+    loop {
+        let mut rows = statement.query(params![plan.searched.cast_signed(), run, CHUNK as i64])?;
+        let mut read = 0_usize;
+        while let Some(row) = rows.next()? {
+            read = read.saturating_add(1);
+            plan.searched = row.get::<_, i64>(0)?.cast_unsigned();
+            for digest in digests(bytes(row.get_ref(1)?)) {
+                plan.bodies.remove(&digest);
+            }
+        }
+        if read < CHUNK {
+            return Ok(());
+        }
+    }
+}
+
+const fn bytes(value: ValueRef<'_>) -> &[u8] {
+    match value {
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
+        _ => &[],
+    }
+}
+
+/// Every text of an event that is nothing but a digest. A digest within a longer text is none: its quotes are escaped.
+fn digests(body: &[u8]) -> impl Iterator<Item = Hash> {
+    body.windows(QUOTED).filter_map(|window| match window {
+        [b'"', digits @ .., b'"'] => {
+            let text = std::str::from_utf8(digits).ok()?;
+            let hash = blake3::Hash::from_hex(text).ok()?;
+            Some(*hash.as_bytes())
+        }
+        _ => None,
+    })
+}
+
+/// Carries a plan out whose intent is recorded at `seq`; answers with the bodies that are gone.
+///
+/// # Errors
+/// Nothing is lost: it can be done again, and the next start does.
+pub(crate) fn carry_out(
+    to: &mut Connection,
+    path: &Path,
+    mut plan: Plan,
+    seq: u64,
+    files: &Files,
+    puts: &Puts,
+) -> Result<Erased, JournalError> {
+    let failed = |error: rusqlite::Error| fault::sqlite(path, &error);
+    let change = to
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    spare(&change, &mut plan).map_err(failed)?;
+    let _alone = files.alone();
+    let mut erased = Erased::default();
+    for (digest, spoken) in &plan.bodies {
+        if puts.expects(digest, *spoken) {
+            continue;
+        }
+        let rows = change.execute(EMPTY_BODY, [digest]).map_err(failed)?;
+        let file = files.remove(&blake3::Hash::from_bytes(*digest))?;
+        if rows > 0 || file {
+            erased.bodies = erased.bodies.saturating_add(1);
+        }
+    }
+    let run = plan.run.number().cast_signed();
+    let events = change
+        .execute(EMPTY_EVENTS, params![run, seq.cast_signed()])
+        .map_err(failed)?;
+    change
+        .execute("DELETE FROM erasing WHERE run = ?1", [run])
+        .map_err(failed)?;
+    change.commit().map_err(failed)?;
+    erased.events = events as u64;
+    Ok(erased)
+}
+
+/// Finishes what a daemon that died had begun.
+///
+/// # Errors
+/// Storage.
+pub(crate) fn resume(
+    connection: &mut Connection,
+    path: &Path,
+    files: &Files,
+) -> Result<(), JournalError> {
+    let begun = begun(connection).map_err(|error| fault::sqlite(path, &error))?;
+    for (run, seq) in begun {
+        let plan = search(connection, run).map_err(|error| fault::sqlite(path, &error))?;
+        let erased = carry_out(connection, path, plan, seq, files, &Puts::default())?;
+        tracing::info!(%run, erased.events, erased.bodies, "an erasure was finished");
+    }
+    Ok(())
+}
+
+fn begun(connection: &Connection) -> rusqlite::Result<Vec<(RunId, u64)>> {
+    let mut statement = connection.prepare("SELECT run, seq FROM erasing")?;
+    let rows = statement.query_map([], |row| {
+        let run = RunId::from_drawn(row.get::<_, i64>(0)?.cast_unsigned());
+        Ok((run, row.get::<_, i64>(1)?.cast_unsigned()))
+    })?;
+    rows.collect()
+}
+
+/// Runs that ended before a moment and whose content is there.
+///
+/// # Errors
+/// Storage.
+pub(crate) fn expired(
+    from: &Connection,
+    before: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<RunId>> {
+    let text = "SELECT run FROM events INDEXED BY events_milestone \
+                WHERE kind = 'run_finished' AND time < ?1 AND body <> '' AND run IS NOT NULL ORDER BY seq LIMIT ?2";
+    let mut statement = from.prepare_cached(text)?;
+    let rows = statement.query_map(params![before, limit as i64], |row| {
+        Ok(RunId::from_drawn(row.get::<_, i64>(0)?.cast_unsigned()))
+    })?;
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_a_digest_is_found_and_one_that_holds_a_digest_is_not() {
+        let hex = blake3::hash(b"x").to_hex();
+        let body = format!(r#"{{"a":"{hex}","b":["{hex}"],"c":"see \"{hex}\"","d":"{hex}0"}}"#);
+        assert_eq!(digests(body.as_bytes()).count(), 2);
+    }
+}

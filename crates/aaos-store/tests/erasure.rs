@@ -1,0 +1,337 @@
+//! Erasure: a run's text is gone from every file, other runs keep theirs, and the chain holds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use aaos_core::{
+    event::{Draft, Kind, Outcome, Seq, Subject},
+    id::RunId,
+    time::Timestamp,
+    tool::Placement,
+    value::Value,
+};
+use aaos_ports::{Durability, Filter, Journal, JournalError};
+use aaos_store::{
+    EraseError, Erased, Options, Store,
+    audit::{BrokenLink, verify},
+};
+use aaos_testkit::journal::draft;
+use std::path::Path;
+
+const LARGE: usize = 200 << 10;
+const NOW: Timestamp = Timestamp::from_micros(99);
+
+fn run(number: u64) -> RunId {
+    RunId::from_drawn(number)
+}
+
+fn of(number: u64, at: u64, kind: Kind) -> Draft {
+    Draft {
+        time: Timestamp::from_micros(at),
+        subject: Subject {
+            run: Some(run(number)),
+            ..Subject::default()
+        },
+        kind,
+    }
+}
+
+fn receipt(number: u64, output: &str) -> Draft {
+    let kind = Kind::ToolResult {
+        tool: "echo".to_owned(),
+        success: true,
+        output: output.to_owned(),
+        result_preview: format!("SECRET{number} preview"),
+        elapsed_ms: 1,
+        took: Vec::new(),
+        execution_surface: Placement::Worker,
+    };
+    of(number, 5, kind)
+}
+
+fn finished(number: u64, at: u64) -> Draft {
+    let output = Value::Text {
+        text: format!("SECRET{number} result"),
+    };
+    of(
+        number,
+        at,
+        Kind::RunFinished {
+            outcome: Outcome::Succeeded { output },
+            usage: Default::default(),
+        },
+    )
+}
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, Options::standard()).unwrap()
+}
+
+async fn put(store: &Store, number: u64, size: usize) -> String {
+    let text = format!("SECRET{number} body ").repeat(size / 13 + 1);
+    store.put(text.into_bytes()).await.unwrap().0
+}
+
+/// A run with many events of every size, a small body, one that overflows its page, and one in a file.
+async fn live(store: &Store, number: u64, shared: &str, end: u64) -> Vec<String> {
+    for size in [1, 10, 100, 1_000, 3_000, 20_000] {
+        let text = format!("SECRET{number} ").repeat(size / 8 + 1);
+        store
+            .append(vec![draft(number, None, &text)], Durability::Ordered)
+            .await
+            .unwrap();
+    }
+    let mut bodies = Vec::new();
+    for size in [20, 5_000, 60_000, LARGE] {
+        let digest = put(store, number, size).await;
+        store
+            .append(
+                vec![receipt(number, &digest), receipt(number, shared)],
+                Durability::Ordered,
+            )
+            .await
+            .unwrap();
+        bodies.push(digest);
+    }
+    store
+        .append(vec![finished(number, end)], Durability::Durable)
+        .await
+        .unwrap();
+    bodies
+}
+
+/// Every file beneath a directory that holds a text.
+fn holds(dir: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(holds(&path, text));
+        } else if std::fs::read(&path)
+            .unwrap()
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+        {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn the_text_is_gone_from_every_file_and_the_chain_and_other_runs_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let shared = store
+        .put(b"a body that both speak of".to_vec())
+        .await
+        .unwrap();
+    let mut bodies = Vec::new();
+    for number in 1..=6 {
+        bodies.push(live(&store, number, &shared.0, 10).await);
+    }
+    assert!(!holds(dir.path(), "SECRET2").is_empty());
+    let erased = store
+        .erase(run(2), "asked for", Some(1000), NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        erased,
+        Erased {
+            events: 15,
+            bodies: 4
+        }
+    );
+    assert_eq!(holds(dir.path(), "SECRET2"), Vec::<String>::new());
+    for gone in &bodies[1] {
+        let missing = store.get(&aaos_ports::Digest(gone.clone())).await;
+        assert!(matches!(missing, Err(JournalError::NoBlob(_))));
+    }
+    for kept in bodies[0].iter().chain(&bodies[2]) {
+        store.get(&aaos_ports::Digest(kept.clone())).await.unwrap();
+    }
+    assert_eq!(
+        store.get(&shared).await.unwrap(),
+        b"a body that both speak of"
+    );
+    let filter = Filter {
+        run: Some(run(2)),
+        ..Filter::default()
+    };
+    let events = store.read(&filter, Seq(0), 100).await.unwrap();
+    let (last, erased) = events.split_last().unwrap();
+    assert!(matches!(
+        &last.kind,
+        Kind::ContentErased {
+            events: 15,
+            bodies: 4,
+            operator: Some(1000),
+            ..
+        }
+    ));
+    assert!(
+        erased
+            .iter()
+            .all(|event| matches!(event.kind, Kind::Erased { .. }))
+    );
+    assert!(matches!(&erased[0].kind, Kind::Erased { was } if was == "tool_rejected"));
+    let report = verify(dir.path()).unwrap();
+    assert!(report.whole(), "{report:?}");
+    assert_eq!((report.events_erased, report.blobs_erased), (15, 3));
+    // Again, and then all the others: each text goes when its own turn comes, and not before.
+    assert_eq!(
+        store.erase(run(2), "again", None, NOW).await.unwrap(),
+        Erased::default()
+    );
+    for number in [5, 1, 6, 3] {
+        store
+            .erase(run(number), "retention", None, NOW)
+            .await
+            .unwrap();
+        assert_eq!(
+            holds(dir.path(), &format!("SECRET{number}")),
+            Vec::<String>::new()
+        );
+        assert!(!holds(dir.path(), "SECRET4").is_empty());
+    }
+    for kept in &bodies[3] {
+        store.get(&aaos_ports::Digest(kept.clone())).await.unwrap();
+    }
+    store.close().await;
+    assert!(verify(dir.path()).unwrap().whole());
+    let store = open(dir.path());
+    store
+        .append(vec![draft(9, None, "on")], Durability::Durable)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_was_erased_can_be_stored_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bodies = live(&store, 1, "", 10).await;
+    store.erase(run(1), "asked for", None, NOW).await.unwrap();
+    for (digest, size) in bodies.iter().zip([20, 5_000, 60_000, LARGE]) {
+        assert_eq!(put(&store, 1, size).await, *digest);
+        assert!(store.get(&aaos_ports::Digest(digest.clone())).await.is_ok());
+    }
+    store.close().await;
+    assert!(verify(dir.path()).unwrap().whole());
+}
+
+#[tokio::test]
+async fn a_body_just_stored_for_another_run_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bodies = live(&store, 1, "", 10).await;
+    for size in [20, LARGE] {
+        put(&store, 1, size).await;
+    }
+    store.erase(run(1), "asked for", None, NOW).await.unwrap();
+    for (number, kept) in [(0, true), (1, false), (3, true)] {
+        let digest = aaos_ports::Digest(bodies[number].clone());
+        assert_eq!(store.get(&digest).await.is_ok(), kept, "body {number}");
+    }
+}
+
+#[tokio::test]
+async fn an_open_run_and_an_unknown_one_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store
+        .append(vec![draft(1, None, "x")], Durability::Durable)
+        .await
+        .unwrap();
+    assert!(matches!(
+        store.erase(run(1), "x", None, NOW).await,
+        Err(EraseError::Open(_))
+    ));
+    assert!(matches!(
+        store.erase(run(2), "x", None, NOW).await,
+        Err(EraseError::Unknown(_))
+    ));
+    assert_eq!(store.head(), Seq(1));
+}
+
+#[tokio::test]
+async fn an_erasure_that_was_cut_short_is_finished_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bodies = live(&store, 1, "", 10).await;
+    let kind = Kind::ContentErased {
+        erased: run(1),
+        events: 15,
+        bodies: 4,
+        reason: "asked for".to_owned(),
+        operator: None,
+    };
+    let seq = store
+        .append(vec![of(1, 11, kind)], Durability::Durable)
+        .await
+        .unwrap();
+    store.close().await;
+    // The intent is recorded, and of the rest one file is gone.
+    let begun = format!("INSERT INTO erasing (run, seq) VALUES (1, {})", seq.0);
+    let connection = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+    connection.execute_batch(&begun).unwrap();
+    drop(connection);
+    let (shard, rest) = bodies[3].split_at(2);
+    std::fs::remove_file(dir.path().join("blobs").join(shard).join(rest)).unwrap();
+    let store = open(dir.path());
+    assert!(
+        store
+            .get(&aaos_ports::Digest(bodies[0].clone()))
+            .await
+            .is_err()
+    );
+    store.close().await;
+    assert_eq!(holds(dir.path(), "SECRET1"), Vec::<String>::new());
+    assert!(verify(dir.path()).unwrap().whole());
+    drop(open(dir.path()));
+}
+
+#[tokio::test]
+async fn retention_finds_the_runs_that_ended_before_and_still_have_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for (number, end) in [(1, 10), (2, 20), (3, 30)] {
+        live(&store, number, "", end).await;
+    }
+    store
+        .append(vec![draft(4, None, "open")], Durability::Ordered)
+        .await
+        .unwrap();
+    let expired = |before| store.expired(Timestamp::from_micros(before));
+    assert_eq!(expired(30).await.unwrap(), [run(1), run(2)]);
+    store.erase(run(1), "retention", None, NOW).await.unwrap();
+    assert_eq!(expired(30).await.unwrap(), [run(2)]);
+    assert_eq!(expired(5).await.unwrap(), []);
+    assert_eq!(expired(u64::MAX).await.unwrap(), [run(2), run(3)]);
+}
+
+#[tokio::test]
+async fn content_that_is_gone_without_an_erasure_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    live(&store, 1, "", 10).await;
+    store.close().await;
+    let connection = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+    // The trigger lets a body be emptied and nothing else be changed.
+    for kept in [
+        "body = 'x'",
+        "time = 1, body = ''",
+        "hash = zeroblob(32), body = ''",
+    ] {
+        let change = format!("UPDATE events SET {kept} WHERE seq = 4");
+        assert!(connection.execute_batch(&change).is_err(), "{kept}");
+    }
+    connection
+        .execute_batch("UPDATE events SET body = '' WHERE seq = 4")
+        .unwrap();
+    let report = verify(dir.path()).unwrap();
+    let broken = report.first_broken.as_ref().unwrap();
+    assert_eq!((broken.seq, broken.link), (4, BrokenLink::Erased));
+}
