@@ -162,6 +162,8 @@ impl Worker {
     fn call(&mut self, tool: &str, input: &serde_json::Value) -> String {
         self.send(&ToWorker::Call {
             call: CallId::from_drawn(9),
+            identity: CallId::from_drawn(9),
+            question: None,
             tool: tool.parse::<ToolName>().unwrap(),
             input: input.to_string(),
             deadline_ms: 60_000,

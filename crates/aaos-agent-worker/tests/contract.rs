@@ -91,6 +91,7 @@ fn namespaced() -> Namespaced {
         require: Layer::required_by_default(),
         pool: 1,
         omit: None,
+        lock: None,
         mask: Mask::default(),
         toolchain: Toolchain::default(),
     };
@@ -118,6 +119,7 @@ async fn the_contract_holds_for_programs() {
 
 fn call(tool: &str, input: serde_json::Value) -> WorkerCall {
     WorkerCall {
+        act: aaos_ports::Act::Perform,
         call: CallId::from_drawn(1),
         tool: tool.parse().unwrap(),
         input,

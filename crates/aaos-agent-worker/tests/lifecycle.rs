@@ -237,10 +237,7 @@ fn a_worker_that_is_killed_is_noted_as_lost_and_replaced_at_the_next_call() {
         workers(&backend).into_iter().for_each(kill);
         until("the loss is noted", || losses(&agent.notes).len() == 4).await;
         let lost = echo(&agent, "words").await;
-        assert!(
-            matches!(lost, Err(ToolError::WorkerLost { .. })),
-            "{lost:?}"
-        );
+        assert!(matches!(lost, Err(ToolError::NoWorker { .. })), "{lost:?}");
         assert_eq!(workers(&backend), BTreeSet::new());
     });
 }

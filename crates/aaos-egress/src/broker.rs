@@ -53,9 +53,11 @@ pub(crate) async fn serve(control: OwnedFd, client: Client) -> io::Result<()> {
 async fn read(line: &Packets, parts: &Arc<Parts>) {
     let mut serving = JoinSet::new();
     let mut workers: HashMap<u64, AbortHandle> = HashMap::new();
+    let mut held = None;
     while let Ok(Some((order, descriptor))) = line.next::<EgressOrder>().await {
         while serving.try_join_next().is_some() {}
         match order {
+            EgressOrder::Hold => held = descriptor.or(held),
             EgressOrder::Worker { worker } => {
                 // Without a doorbell (none may be left to have) the worker hears that nobody serves it.
                 let Some(doorbell) = descriptor else { continue };

@@ -77,6 +77,7 @@ async fn answer(
         status: answer.status,
         url: answer.url.into(),
         content_type: answer.content_type,
+        headers: answer.headers,
         body: answer.body,
         truncated: answer.truncated,
     })

@@ -19,6 +19,7 @@ use std::{
     fs,
     os::unix::process::ExitStatusExt,
     process::{Command, Stdio},
+    sync::Arc,
 };
 use support::{Gates, answer, attach, egress, get, serve, until};
 use tokio::net::TcpListener;
@@ -125,7 +126,10 @@ async fn a_binary_that_is_not_there_or_is_no_broker_says_what_to_do() {
         ("/nowhere/aaos-egress", "/nowhere/aaos-egress"),
         ("/bin/true", "before its first word"),
     ] {
-        let error = Egress::new(binary.into()).warm().await.unwrap_err();
+        let error = Egress::new(binary.into(), Arc::default())
+            .warm()
+            .await
+            .unwrap_err();
         assert!(error.missing.contains(part), "{error}");
         assert!(!error.next_step.is_empty());
     }

@@ -15,7 +15,7 @@ mod support;
 use aaos_ports::PowerError;
 use aaos_sandbox::{backend::namespaced::egress::Egress, protocol::Fetched};
 use axum::{Router, routing};
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 use support::{Gates, attach, get, raw, serve};
 
 const HOSTS: &str = "127.0.0.1 localhost home.example\n\
@@ -42,7 +42,7 @@ fn with_hosts(folder: &Path) -> Egress {
     );
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    Egress::new(program)
+    Egress::new(program, Arc::default())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,10 @@ use crate::{
     policy,
     secret::{Cut, Scrub},
 };
-use aaos_ports::{PowerError, power::HttpAnswer};
+use aaos_ports::{
+    PowerError,
+    power::{HEADERS_TOLD, HttpAnswer},
+};
 use futures::StreamExt;
 use reqwest::{
     Response,
@@ -57,6 +60,28 @@ pub(crate) fn passed_on(headers: &HeaderMap, scrub: &Scrub) -> Vec<(String, Vec<
         .collect()
 }
 
+/// What is done about a body that breaks off, or that is said to be far larger than asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Partial {
+    /// There is no answer.
+    Refused,
+    /// What came is the answer: the request has had its effect, and its status says which.
+    Told,
+}
+
+/// Most bytes of a header that is passed on.
+const HEADER_BYTES_TOLD: usize = 1024;
+
+/// The headers a caller is told, without any secret in them.
+fn told(headers: &HeaderMap, scrub: &Scrub) -> Vec<(String, String)> {
+    let value = |name: &&str| {
+        let value = String::from_utf8_lossy(headers.get(*name)?.as_bytes());
+        let value = aaos_core::text::preview(&scrub.text(&value), HEADER_BYTES_TOLD);
+        Some(((*name).to_owned(), value))
+    };
+    HEADERS_TOLD.iter().filter_map(value).collect()
+}
+
 /// Reads an answer up to its bound, and finds out whether there was more.
 /// Secrets are put back to their placeholders.
 pub(crate) async fn read(
@@ -64,10 +89,11 @@ pub(crate) async fn read(
     hop: &Hop,
     bytes_max: u64,
     scrub: &Scrub,
+    partial: Partial,
 ) -> Result<HttpAnswer, PowerError> {
     let announced = response.content_length().unwrap_or(0);
     let announced_max = bytes_max.saturating_mul(ANNOUNCED_FACTOR_MAX);
-    if hop.method != "HEAD" && announced > announced_max {
+    if hop.method != "HEAD" && announced > announced_max && partial == Partial::Refused {
         let what = format!(
             "the answer of {} ({announced} bytes)",
             policy::shown(&hop.url)
@@ -86,11 +112,19 @@ pub(crate) async fn read(
         let value = aaos_core::text::preview(&value, CONTENT_TYPE_BYTES_MAX);
         value.to_lowercase()
     });
+    let headers = told(response.headers(), scrub);
     let cap = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     let (mut body, mut truncated) = (Vec::new(), false);
     let mut pieces = response.bytes_stream();
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|error| fault(hop, &error))?;
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(_) if partial == Partial::Told => {
+                truncated = true;
+                break;
+            }
+            Err(error) => return Err(fault(hop, &error)),
+        };
         let room = cap.saturating_sub(body.len());
         body.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
         if piece.len() > room {
@@ -107,6 +141,7 @@ pub(crate) async fn read(
         status,
         url: hop.url.clone(),
         content_type: content_type.unwrap_or_default(),
+        headers,
         body,
         truncated,
     })

@@ -4,9 +4,9 @@
 //! is no proxy, and no redirect that the library follows by itself.
 
 use crate::{
-    answer::{self, Passed},
+    answer::{self, Partial, Passed},
     attempt::Attempt,
-    fault::{clean, denied, failed, fault},
+    fault::{clean, denied, failed, fault, lost},
     hop::{self, Hop},
     policy::{self, Refused},
     secret::Scrub,
@@ -23,7 +23,11 @@ use reqwest::{
     header::{HeaderMap, LOCATION},
     redirect::Policy,
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tokio::{net::lookup_host, sync::Semaphore, time};
 
 /// Most bytes of a body that are read, whatever is asked.
@@ -104,9 +108,37 @@ impl Resolve for PublicOnly {
 #[async_trait]
 impl Http for Client {
     async fn send(&self, request: HttpRequest, gate: &dyn Gate) -> Result<HttpAnswer, PowerError> {
-        let (asked, deadline) = (policy::shown(&request.url), request.deadline);
-        self.in_turn(&asked, deadline, self.follow(request, gate))
-            .await
+        let trip = Trip::new(&request);
+        self.in_turn(&trip, self.follow(request, gate, &trip)).await
+    }
+}
+
+/// One request on its way, as far as its deadline has to know.
+struct Trip {
+    asked: String,
+    deadline: Span,
+    changes: bool,
+    /// Whether something may have been sent.
+    sent: AtomicBool,
+}
+
+impl Trip {
+    fn new(request: &HttpRequest) -> Self {
+        Self {
+            asked: policy::shown(&request.url),
+            deadline: request.deadline,
+            changes: policy::changes(&request.method),
+            sent: AtomicBool::new(false),
+        }
+    }
+
+    /// What it comes to at its deadline.
+    fn late(&self) -> PowerError {
+        let message = format!("no complete answer within {} ms", self.deadline.millis());
+        if self.changes && self.sent.load(Ordering::Relaxed) {
+            return lost(&self.asked, &message);
+        }
+        failed(&self.asked, &message)
     }
 }
 
@@ -117,16 +149,15 @@ impl Client {
     /// # Errors
     /// As [`Http::send`]; `TooLarge` for a body of more than `bytes_max`.
     pub async fn pass(&self, request: HttpRequest, gate: &dyn Gate) -> Result<Passed, PowerError> {
-        let (asked, deadline) = (policy::shown(&request.url), request.deadline);
-        self.in_turn(&asked, deadline, self.pass_one(request, gate))
+        let trip = Trip::new(&request);
+        self.in_turn(&trip, self.pass_one(request, gate, &trip))
             .await
     }
 
-    /// Waits for a turn and then for the answer, no longer than `deadline` together.
+    /// Waits for a turn and then for the answer, no longer than the deadline together.
     async fn in_turn<T>(
         &self,
-        asked: &str,
-        deadline: Span,
+        trip: &Trip,
         answer: impl Future<Output = Result<T, PowerError>>,
     ) -> Result<T, PowerError> {
         let answer = async {
@@ -134,36 +165,39 @@ impl Client {
                 .turns
                 .acquire()
                 .await
-                .map_err(|error| failed(asked, &error.to_string()))?;
+                .map_err(|error| failed(&trip.asked, &error.to_string()))?;
             answer.await
         };
-        time::timeout(deadline.as_duration(), answer)
+        time::timeout(trip.deadline.as_duration(), answer)
             .await
-            .unwrap_or_else(|_| {
-                Err(failed(
-                    asked,
-                    &format!("no complete answer within {} ms", deadline.millis()),
-                ))
-            })
+            .unwrap_or_else(|_| Err(trip.late()))
     }
 
     async fn follow(
         &self,
         request: HttpRequest,
         gate: &dyn Gate,
+        trip: &Trip,
     ) -> Result<HttpAnswer, PowerError> {
         let bytes_max = request.bytes_max.min(BODY_BYTES_MAX);
         let mut hop = hop::first(request)?;
         let mut scrub = Scrub::default();
         for _ in 0..=policy::REDIRECTS_MAX {
-            let response = self.take(&hop, gate, &mut scrub).await?;
-            match next(&response, &hop, gate, &scrub)? {
-                Some(next) => hop = hop.redirected(next),
-                None => {
-                    let read = answer::read(response, &hop, bytes_max, &scrub).await;
-                    return read.map_err(|error| clean(error, &scrub));
-                }
-            }
+            let response = self.take(&hop, gate, &mut scrub, trip).await?;
+            // What changes something is sent to one address, once; where to go next is for the caller to say.
+            let next = match trip.changes {
+                true => None,
+                false => next(&response, &hop, gate, &scrub)?,
+            };
+            let Some(next) = next else {
+                let partial = match trip.changes {
+                    true => Partial::Told,
+                    false => Partial::Refused,
+                };
+                let read = answer::read(response, &hop, bytes_max, &scrub, partial).await;
+                return read.map_err(|error| clean(error, &scrub));
+            };
+            hop = hop.redirected(next);
         }
         Err(failed(
             &policy::shown(&hop.url),
@@ -171,13 +205,18 @@ impl Client {
         ))
     }
 
-    async fn pass_one(&self, request: HttpRequest, gate: &dyn Gate) -> Result<Passed, PowerError> {
+    async fn pass_one(
+        &self,
+        request: HttpRequest,
+        gate: &dyn Gate,
+        trip: &Trip,
+    ) -> Result<Passed, PowerError> {
         let bytes_max = request.bytes_max.min(BODY_BYTES_MAX);
         let hop = hop::first(request)?;
         let mut scrub = Scrub::default();
-        let response = self.take(&hop, gate, &mut scrub).await?;
+        let response = self.take(&hop, gate, &mut scrub, trip).await?;
         let headers = answer::passed_on(response.headers(), &scrub);
-        let read = answer::read(response, &hop, bytes_max, &scrub).await;
+        let read = answer::read(response, &hop, bytes_max, &scrub, Partial::Refused).await;
         let answer = read.map_err(|error| clean(error, &scrub))?;
         if answer.truncated {
             return Err(PowerError::TooLarge {
@@ -198,22 +237,31 @@ impl Client {
         hop: &Hop,
         gate: &dyn Gate,
         scrub: &mut Scrub,
+        trip: &Trip,
     ) -> Result<Response, PowerError> {
         let mut attempt = Attempt::new(gate, &hop.method, &hop.url);
-        let response = self.try_hop(hop, gate, scrub, &mut attempt).await;
+        let headers = self.ready(hop, gate, scrub, &mut attempt).await;
+        let response = match headers {
+            Ok(headers) => {
+                trip.sent.store(true, Ordering::Relaxed);
+                self.send_hop(hop, headers).await
+            }
+            Err(error) => Err(error),
+        };
         let response = response.map_err(|error| clean(error, scrub));
         let address = |response: &Response| response.remote_addr();
         attempt.end(response.as_ref().map(address));
         response
     }
 
-    async fn try_hop(
+    /// Checks a hop and asks for it; its headers as they are sent.
+    async fn ready(
         &self,
         hop: &Hop,
         gate: &dyn Gate,
         scrub: &mut Scrub,
         attempt: &mut Attempt<'_>,
-    ) -> Result<Response, PowerError> {
+    ) -> Result<HeaderMap, PowerError> {
         policy::check_url(&hop.url).map_err(|refused| denied(hop, &refused))?;
         let admitted = gate
             .admit(&Need::Http {
@@ -225,8 +273,7 @@ impl Client {
         scrub
             .add(&admitted)
             .map_err(|error| failed(&policy::shown(&hop.url), &error.to_string()))?;
-        let headers = hop::filled(hop, &admitted)?;
-        self.send_hop(hop, headers).await
+        hop::filled(hop, &admitted)
     }
 
     async fn send_hop(&self, hop: &Hop, headers: HeaderMap) -> Result<Response, PowerError> {

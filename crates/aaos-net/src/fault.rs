@@ -40,7 +40,16 @@ pub(crate) fn failed(destination: &str, message: &str) -> PowerError {
     }
 }
 
-/// What went wrong on the wire; an address the resolver refused is a refusal.
+/// A request that changes something, of which it is not known whether it was received.
+pub(crate) fn lost(destination: &str, message: &str) -> PowerError {
+    PowerError::Lost {
+        what: format!("sending to {destination}"),
+        message: message.to_owned(),
+    }
+}
+
+/// What went wrong on the wire; an address the resolver refused is a refusal. Where no connection came about nothing was
+/// sent; after that, a request that changes something may have been received.
 pub(crate) fn fault(hop: &Hop, error: &reqwest::Error) -> PowerError {
     let mut cause: &dyn Error = error;
     loop {
@@ -70,13 +79,12 @@ pub(crate) fn fault(hop: &Hop, error: &reqwest::Error) -> PowerError {
     } else {
         ""
     };
-    failed(
-        &policy::shown(&hop.url),
-        &format!(
-            "{stage}{}{advice}",
-            aaos_core::text::preview(&cause.to_string(), 300)
-        ),
-    )
+    let words = aaos_core::text::preview(&cause.to_string(), 300);
+    let (destination, message) = (policy::shown(&hop.url), format!("{stage}{words}{advice}"));
+    if policy::changes(&hop.method) && !error.is_connect() && !error.is_builder() {
+        return lost(&destination, &message);
+    }
+    failed(&destination, &message)
 }
 
 /// An error without any secret in its words.
@@ -88,6 +96,10 @@ pub(crate) fn clean(error: PowerError, scrub: &Scrub) -> PowerError {
             reason: scrub.text(&reason),
         },
         PowerError::Io { what, message } => PowerError::Io {
+            what: scrub.text(&what),
+            message: scrub.text(&message),
+        },
+        PowerError::Lost { what, message } => PowerError::Lost {
             what: scrub.text(&what),
             message: scrub.text(&message),
         },

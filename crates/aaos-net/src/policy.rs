@@ -26,6 +26,15 @@ const URL_BYTES_SHOWN: usize = 256;
 /// Methods that may be sent. `CONNECT` and `TRACE` speak to proxies and are not among them.
 pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
+/// Methods that only read: done twice they are as if done once. Source: RFC 9110, 9.2.1 (safe methods).
+const METHODS_SAFE: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
+
+/// Whether a method may change something where it is sent.
+#[must_use]
+pub fn changes(method: &str) -> bool {
+    !METHODS_SAFE.contains(&method)
+}
+
 /// Headers that belong to the connection, to authority over it, or to this room.
 /// Source: RFC 9110, 7.6.1 (connection), 11.6 and 11.7 (authority); RFC 9112, 6 (framing).
 const HEADERS_REFUSED: [&str; 13] = [

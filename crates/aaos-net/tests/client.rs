@@ -427,7 +427,7 @@ async fn rubbish_is_an_error_that_names_the_destination() {
 }
 
 #[tokio::test]
-async fn a_method_is_rewritten_as_the_status_says() {
+async fn a_request_that_changes_something_goes_to_one_address_and_a_redirect_is_its_answer() {
     async fn seen(method: Method, body: String) -> String {
         format!("{method} {body}")
     }
@@ -439,15 +439,88 @@ async fn a_method_is_rewritten_as_the_status_says() {
         .route("/302", any(|| async { to(StatusCode::FOUND) }))
         .route("/307", any(|| async { to(StatusCode::TEMPORARY_REDIRECT) }));
     let base = serve(router).await;
-    for (path, expected) in [("302", "GET "), ("307", "POST words")] {
+    let sent = async |method: &str, path: &str| {
         let request = HttpRequest {
-            method: "POST".into(),
-            body: b"words".to_vec(),
+            method: method.into(),
             ..request(&format!("{base}/{path}"))
         };
         let gate = gate(|_| true);
         let answer = client().send(request, &gate).await.unwrap();
-        assert_eq!(String::from_utf8(answer.body).unwrap(), expected);
-        assert!(gate.seen.lock().unwrap()[1].starts_with(expected.split(' ').next().unwrap()));
+        let hops = gate.seen.lock().unwrap().len();
+        (answer, hops)
+    };
+    for path in ["302", "307"] {
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            let (answer, hops) = sent(method, path).await;
+            assert_eq!((answer.status.to_string().as_str(), hops), (path, 1));
+            let location = ("location".to_owned(), "/seen".to_owned());
+            assert_eq!(answer.headers, [location]);
+        }
+        let (answer, hops) = sent("GET", path).await;
+        assert_eq!((answer.body.as_slice(), hops), (&b"GET "[..], 2));
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_changes_something_is_lost_once_it_may_have_been_received_and_not_before() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let post = |deadline| HttpRequest {
+        method: "POST".into(),
+        body: b"words".to_vec(),
+        deadline,
+        ..request(&format!("http://{address}/"))
+    };
+    let gate = gate(|_| true);
+    let late = client().send(post(Span::from_millis(300)), &gate).await;
+    assert!(matches!(late, Err(PowerError::Lost { .. })), "{late:?}");
+    let hanging_up = async {
+        loop {
+            let (mut connection, _) = silent.accept().await.unwrap();
+            let mut room = [0; 4096];
+            let _ = connection.read(&mut room).await;
+        }
+    };
+    let client = client();
+    let broken = tokio::select! {
+        broken = client.send(post(Span::from_secs(10)), &gate) => broken,
+        () = hanging_up => unreachable!("it goes on for ever"),
+    };
+    assert!(matches!(broken, Err(PowerError::Lost { .. })), "{broken:?}");
+    drop(silent);
+    let absent = client.send(post(Span::from_secs(10)), &gate).await;
+    assert!(matches!(absent, Err(PowerError::Io { .. })), "{absent:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_after_its_status_is_still_an_answer_to_what_changed_something() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let serving = async {
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut room = [0; 4096];
+            let _ = connection.read(&mut room).await;
+            let half = b"HTTP/1.1 201 Created\r\ncontent-length: 10\r\netag: one\r\n\r\nhalf";
+            connection.write_all(half).await.unwrap();
+        }
+    };
+    let client = client();
+    let sending = async {
+        let gate = gate(|_| true);
+        let post = HttpRequest {
+            method: "POST".into(),
+            ..request(&url)
+        };
+        let answer = client.send(post, &gate).await.unwrap();
+        assert_eq!((answer.status, answer.truncated), (201, true));
+        assert_eq!(answer.body, b"half");
+        assert_eq!(answer.headers, [("etag".to_owned(), "one".to_owned())]);
+        let got = client.send(request(&url), &gate).await;
+        assert!(matches!(got, Err(PowerError::Io { .. })), "{got:?}");
+    };
+    tokio::select! {
+        () = sending => {}
+        () = serving => unreachable!("it goes on for ever"),
     }
 }

@@ -15,9 +15,11 @@ use crate::{
 };
 use aaos_core::proof::Layer;
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, BorrowedFd, OwnedFd},
     io::Errno,
     net::{RecvFlags, SendFlags},
+    process::{Signal, WaitOptions, pidfd_send_signal, wait},
 };
 use std::{collections::VecDeque, fs, io, os::unix::net::UnixStream, thread};
 
@@ -70,33 +72,96 @@ pub fn serve(control: OwnedFd) -> Result<Raw, LauncherEnd> {
     let kit = apart(Kit::new)?.and_then(alone);
     let kit = kit.map_err(LauncherEnd::Unprepared)?;
     report(&control, &Report::Hello { version: VERSION }, None)?;
-    let mut packet = vec![0; PACKET_BYTES_MAX];
-    loop {
-        let mut came = VecDeque::new();
-        let length = line::receive(&control, &mut packet, &mut came, RecvFlags::empty())
-            .map_err(io::Error::from)
-            .map_err(FrameError::from)?;
-        if length == 0 {
-            return Err(LauncherEnd::Closed);
+    let mut ward = Ward::default();
+    let ended = match ward.orders(&control) {
+        Ok((worker, omit)) => {
+            // A worker holds nothing of the launcher's, and is not its to end.
+            drop((control, ward));
+            let frames = Frames::new(UnixStream::from(worker), FRAME_BYTES_MAX);
+            return Ok(Raw::new(frames, kit, omit));
         }
-        let Order::Start { id, omit } = frame::decode(packet.get(..length).unwrap_or_default())?;
-        let Some(worker) = came.pop_front() else {
-            let missing = FrameError::Io(io::ErrorKind::InvalidData.into());
-            return Err(LauncherEnd::Line(missing));
-        };
-        match sys::clone_into(namespaces(omit)) {
-            Ok(Side::Child) => {
-                drop(control);
-                let frames = Frames::new(UnixStream::from(worker), FRAME_BYTES_MAX);
-                return Ok(Raw::new(frames, kit, omit));
+        Err(ended) => ended,
+    };
+    ward.end();
+    Err(ended)
+}
+
+/// Fewest workers at which those that ended are forgotten.
+const FORGET_FROM: usize = 64;
+
+/// What the launcher answers for.
+#[derive(Default)]
+struct Ward {
+    /// The daemon's lock. It is let go of when the last worker is gone, and not before.
+    held: Option<OwnedFd>,
+    /// Every worker that may live.
+    workers: Vec<OwnedFd>,
+    /// How many there may be before those that ended are looked for.
+    looked_at: usize,
+}
+
+impl Ward {
+    /// Takes orders until the line ends. Answers in each fresh worker, with its line.
+    fn orders(&mut self, control: &OwnedFd) -> Result<(OwnedFd, Option<Layer>), LauncherEnd> {
+        let mut packet = vec![0; PACKET_BYTES_MAX];
+        loop {
+            let mut came = VecDeque::new();
+            let length = line::receive(control, &mut packet, &mut came, RecvFlags::empty())
+                .map_err(io::Error::from)
+                .map_err(FrameError::from)?;
+            if length == 0 {
+                return Err(LauncherEnd::Closed);
             }
-            Ok(Side::Parent { pid, process }) => {
-                let started = Report::Started { id, pid };
-                report(&control, &started, Some(process.as_fd()))?;
+            let order = frame::decode(packet.get(..length).unwrap_or_default())?;
+            let Some(descriptor) = came.pop_front() else {
+                let missing = FrameError::Io(io::ErrorKind::InvalidData.into());
+                return Err(LauncherEnd::Line(missing));
+            };
+            let (id, omit) = match order {
+                Order::Hold => {
+                    self.held = Some(descriptor);
+                    continue;
+                }
+                Order::Start { id, omit } => (id, omit),
+            };
+            match sys::clone_into(namespaces(omit)) {
+                Ok(Side::Child) => return Ok((descriptor, omit)),
+                Ok(Side::Parent { pid, process }) => {
+                    let started = Report::Started { id, pid };
+                    let said = report(control, &started, Some(process.as_fd()));
+                    self.keep(process);
+                    said?;
+                }
+                Err(errno) => report(control, &failed(id, errno), None)?,
             }
-            Err(errno) => report(&control, &failed(id, errno), None)?,
         }
     }
+
+    /// Keeps a worker, and forgets those that ended, each time there are a quarter more than lived the last time.
+    fn keep(&mut self, worker: OwnedFd) {
+        if self.workers.len() >= self.looked_at.max(FORGET_FROM) {
+            self.workers.retain(lives);
+            self.looked_at = self.workers.len() + self.workers.len() / 4;
+        }
+        self.workers.push(worker);
+    }
+
+    /// Ends every worker and returns when the last is gone, and all that it started with it.
+    fn end(self) {
+        for worker in &self.workers {
+            // It may be gone already, which is what was wanted.
+            let _ = pidfd_send_signal(worker, Signal::KILL);
+        }
+        // The kernel reaps them: waiting ends when there are none, and never sooner.
+        while !matches!(wait(WaitOptions::empty()), Err(Errno::CHILD)) {}
+        drop(self.held);
+    }
+}
+
+/// Whether a worker has not ended.
+fn lives(worker: &OwnedFd) -> bool {
+    let mut ended = [PollFd::new(worker, PollFlags::IN)];
+    !matches!(poll(&mut ended, Some(&Timespec::default())), Ok(1..))
 }
 
 /// Sees to it that workers are cloned from one thread, and that nobody waits for them.

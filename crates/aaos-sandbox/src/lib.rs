@@ -4,6 +4,7 @@
 //! Refuses: deciding what is allowed. What an agent may do arrives as capabilities; this room makes them hold.
 #![deny(unsafe_code)]
 
+mod act;
 pub mod backend;
 pub mod confine;
 mod defect;

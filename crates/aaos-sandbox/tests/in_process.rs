@@ -96,6 +96,7 @@ async fn bench() -> Bench {
         input_schema: json!({}),
         powers: vec![Power::Files],
         effect: Effect::Idempotent,
+        recovery: aaos_core::tool::Recovery::ByEffect,
         deadline: aaos_ports::tool::DEADLINE,
     };
     let tool: Arc<dyn AnyTool> = Arc::new(Stubborn {
@@ -124,6 +125,7 @@ async fn bench() -> Bench {
 
 fn stubborn(deadline: Span) -> WorkerCall {
     WorkerCall {
+        act: aaos_ports::Act::Perform,
         call: CallId::from_drawn(1),
         tool: "stubborn".parse().unwrap(),
         input: json!({}),

@@ -8,8 +8,9 @@ use aaos_core::{
     tool::Power,
 };
 use aaos_ports::{
-    Admitted, AnyTool, Backend, Connection, Files, Gate, Http, LaunchError, LaunchSpec, PowerError,
-    Powers, ToolError, ToolOutput, Witness, Worker, WorkerCall, WorkerNote, power::EntryKind,
+    Act, Admitted, AnyTool, Backend, Connection, Files, Gate, Http, LaunchError, LaunchSpec,
+    PowerError, Powers, ToolError, ToolOutput, Witness, Worker, WorkerCall, WorkerNote,
+    power::EntryKind,
 };
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -273,9 +274,20 @@ impl Worker for FakeWorker {
         if tool.spec().powers.contains(&Power::Http) {
             powers = powers.with_http(Arc::clone(&self.http));
         }
-        let running = AssertUnwindSafe(tool.call(call.input, &powers)).catch_unwind();
+        let changes = call.act == Act::Perform && !tool.spec().effect.may_repeat();
+        let acting = async {
+            match call.act {
+                Act::Perform => tool.call(call.input, &powers).await,
+                Act::Consider(question) => tool.consider(question, call.input, &powers).await,
+            }
+        };
+        let running = AssertUnwindSafe(acting).catch_unwind();
         match tokio::time::timeout(call.deadline.as_duration(), running).await {
             Ok(Ok(outcome)) => outcome,
+            Ok(Err(_panic)) if changes => Err(ToolError::InDoubt {
+                tool: name,
+                reason: "it broke off".to_owned(),
+            }),
             Ok(Err(_panic)) => Err(ToolError::Failed(format!("{name} broke off"))),
             Err(_) => Err(ToolError::TimedOut {
                 tool: name,

@@ -116,12 +116,18 @@ impl Http for Pages {
         let mut url = request.url;
         for _ in 0..=REDIRECTS_MAX {
             self.hop(&request.method, &url, gate).await?;
+            let mut headers = Vec::new();
+            let reads = matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS");
             let (status, content_type, mut body) = match self.pages.get(url.as_str()) {
                 None => (404, "text/plain".to_owned(), b"not found".to_vec()),
                 Some(Page::Content(status, content_type, body)) => {
                     (*status, content_type.clone(), body.clone())
                 }
                 Some(Page::Broken(error)) => return Err(error.clone()),
+                Some(Page::Redirect(next)) if !reads => {
+                    headers.push(("location".to_owned(), next.to_string()));
+                    (303, String::new(), Vec::new())
+                }
                 Some(Page::Redirect(next)) => {
                     url = next.clone();
                     continue;
@@ -131,6 +137,7 @@ impl Http for Pages {
             let truncated = body.len() > room;
             body.truncate(room);
             return Ok(HttpAnswer {
+                headers,
                 status,
                 url,
                 content_type,

@@ -122,6 +122,8 @@ fn matches(filter: &Filter, event: &Event) -> bool {
         && filter
             .agent
             .is_none_or(|agent| event.subject.agent == Some(agent))
+        && filter.since.is_none_or(|since| event.time >= since)
+        && filter.until.is_none_or(|until| event.time < until)
         && (filter.kinds.is_empty() || filter.kinds.contains(&tag(&event.kind)))
 }
 

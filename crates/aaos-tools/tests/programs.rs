@@ -7,9 +7,9 @@
     reason = "tests; the real programs run in a temporary directory"
 )]
 
-use aaos_core::{capability::Need, id::CallId};
+use aaos_core::{approval::Preview, capability::Need, id::CallId};
 use aaos_ports::{
-    AnyTool, Exec, PowerError, Powers, ToolError,
+    AnyTool, Exec, Happened, PowerError, Powers, Question, ToolError,
     power::{Captured, Command, Ended, Finished},
 };
 use aaos_testkit::{
@@ -34,6 +34,13 @@ async fn call(name: &str, exec: Arc<dyn Exec>, input: Value) -> Result<Value, To
     let powers = Powers::none(CallId::from_drawn(1), Arc::new(OpenGate::default()));
     let outcome = tool(name).call(input, &powers.with_exec(exec)).await;
     outcome.map(|output| output.json)
+}
+
+async fn ask(name: &str, exec: Arc<dyn Exec>, input: &Value, question: Question) -> Value {
+    let powers = Powers::none(CallId::from_drawn(1), Arc::new(OpenGate::default()));
+    let powers = powers.with_exec(exec);
+    let answer = tool(name).consider(question, input.clone(), &powers).await;
+    answer.unwrap().json
 }
 
 fn exec_needs(name: &str, input: &Value) -> Vec<(String, Vec<String>, String)> {
@@ -390,4 +397,133 @@ async fn what_cannot_be_committed_is_refused_in_words() {
     let input = json!({"directory": elsewhere.path(), "message": "m", "paths": ["."]});
     let outside = said(call("git_commit", Arc::new(Unconfined), input).await);
     assert!(outside.contains("not a git repository"), "{outside}");
+}
+
+#[tokio::test]
+async fn a_commit_is_told_from_none_and_from_somebody_elses() {
+    let repository = Repository::new();
+    let message = "second \n\n\n  why  \n";
+    let input = json!({"directory": repository.path(), "message": message, "paths": ["kept.txt"]});
+    let happened = async |evidence: &Value| -> Happened {
+        let evidence = evidence.clone();
+        let question = Question::Happened { evidence };
+        let told = ask("git_commit", Arc::new(Unconfined), &input, question).await;
+        serde_json::from_value(told).unwrap()
+    };
+    repository.write("kept.txt", "two\n");
+    let evidence = ask(
+        "git_commit",
+        Arc::new(Unconfined),
+        &input,
+        Question::Evidence,
+    )
+    .await;
+    assert_eq!(
+        evidence["head"],
+        json!(repository.git(&["rev-parse", "HEAD"]))
+    );
+    assert_eq!(happened(&evidence).await, Happened::No);
+    repository.git(&["add", "kept.txt"]);
+    assert_eq!(
+        happened(&evidence).await,
+        Happened::No,
+        "staged is not committed"
+    );
+    let done = repository.commit(message, &["kept.txt"]).await.unwrap();
+    let Happened::Yes { output } = happened(&evidence).await else {
+        panic!("it happened");
+    };
+    assert_eq!(output["commit"], done["commit"]);
+    repository.write("kept.txt", "three\n");
+    repository.commit("third", &["."]).await.unwrap();
+    assert!(matches!(
+        happened(&evidence).await,
+        Happened::Unknown { .. }
+    ));
+    let amended = json!({ "head": repository.git(&["rev-parse", "HEAD~1"]) });
+    assert!(
+        matches!(happened(&amended).await, Happened::Unknown { .. }),
+        "another message"
+    );
+    assert!(matches!(
+        happened(&Value::Null).await,
+        Happened::Unknown { .. }
+    ));
+}
+
+#[tokio::test]
+async fn the_first_commit_of_a_branch_is_told_from_none() {
+    let room = tempfile::tempdir().unwrap();
+    let repository = Repository(room);
+    repository.git(&["init", "--quiet"]);
+    repository.write("a.txt", "one\n");
+    let input = json!({"directory": repository.path(), "message": "first", "paths": ["."]});
+    let evidence = ask(
+        "git_commit",
+        Arc::new(Unconfined),
+        &input,
+        Question::Evidence,
+    )
+    .await;
+    assert_eq!(evidence, json!({ "head": null }));
+    let happened = async || {
+        let evidence = evidence.clone();
+        let question = Question::Happened { evidence };
+        ask("git_commit", Arc::new(Unconfined), &input, question).await
+    };
+    assert_eq!(happened().await["happened"], "no");
+    let done = repository.commit("first", &["."]).await.unwrap();
+    assert_eq!(happened().await["output"]["commit"], done["commit"]);
+}
+
+#[tokio::test]
+async fn what_only_builds_may_be_done_again_and_what_runs_is_asked_about() {
+    for (subcommand, word) in [
+        ("build", "no"),
+        ("test", "no"),
+        ("fmt", "no"),
+        ("run", "unknown"),
+    ] {
+        let input = json!({"subcommand": subcommand, "directory": "p"});
+        let programs = Arc::new(Programs::default());
+        let evidence = ask("cargo_run", programs.clone(), &input, Question::Evidence).await;
+        assert!(!evidence.is_null());
+        let question = Question::Happened { evidence };
+        let told = ask("cargo_run", programs.clone(), &input, question).await;
+        assert_eq!(told["happened"], word, "{subcommand}");
+        assert!(programs.started().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_program_is_shown_by_its_words_and_its_directory() {
+    for (name, input, words) in [
+        (
+            "shell",
+            json!({"command": "rm -r x", "directory": "/ws"}),
+            json!(["sh", "-c", "rm -r x"]),
+        ),
+        (
+            "cargo_run",
+            json!({"subcommand": "test", "directory": "/ws"}),
+            json!(["cargo", "test"]),
+        ),
+        (
+            "git_commit",
+            json!({"directory": "/ws", "message": "m", "paths": ["a"]}),
+            json!(["git", "commit", "-m", "m", "--", "a"]),
+        ),
+    ] {
+        let shown = ask(
+            name,
+            Arc::new(Programs::default()),
+            &input,
+            Question::Preview,
+        )
+        .await;
+        let shown: Preview = serde_json::from_value(shown).unwrap();
+        let argv = serde_json::from_value(words).unwrap();
+        let directory = "/ws".to_owned();
+        assert_eq!(shown, Preview::Program { directory, argv });
+    }
 }

@@ -6,8 +6,14 @@
     reason = "tests"
 )]
 
-use aaos_core::{capability::Need, id::CallId, value::Value as Output};
-use aaos_ports::{AnyTool, PowerError, Powers, Spawn, ToolError, power::Child};
+use aaos_core::{
+    approval::Preview,
+    capability::Need,
+    id::CallId,
+    tool::{Effect, Recovery},
+    value::Value as Output,
+};
+use aaos_ports::{AnyTool, Happened, PowerError, Powers, Question, Spawn, ToolError, power::Child};
 use aaos_testkit::{
     backend::OpenGate,
     files::{MemoryTree, Node},
@@ -48,6 +54,21 @@ impl World {
             .call(input, &powers)
             .await
             .map(|output| output.json)
+    }
+
+    /// What a tool answers to a question about a call. What would be written may be looked at, as a worker lets it.
+    async fn ask(&self, name: &str, input: &Value, question: Question) -> Value {
+        let grants = ["file_read: /w/*", "file_write: /w/*"].map(|grant| grant.parse().unwrap());
+        let powers = none().with_files(Arc::new(self.0.power(&grants, "/w")));
+        let answer = tool(name).consider(question, input.clone(), &powers).await;
+        answer.unwrap().json
+    }
+
+    /// As a tool tells later, by what was seen before, whether its call happened.
+    async fn happened(&self, name: &str, input: &Value, evidence: &Value) -> Happened {
+        let evidence = evidence.clone();
+        let told = self.ask(name, input, Question::Happened { evidence });
+        serde_json::from_value(told.await).unwrap()
     }
 
     fn text(&self, path: &str) -> String {
@@ -715,4 +736,263 @@ async fn headers_are_sent_as_written_and_placeholders_stay_placeholders() {
     let long = fetch(json!({"x": "v".repeat(4096)})).await;
     assert!(failed(long.map(|output| output.json)).contains("headers"));
     assert_eq!(pages.seen().len(), 1);
+}
+
+#[test]
+fn every_tool_that_changes_something_says_how_a_call_cut_off_is_settled() {
+    let said = |name: &str| {
+        let tool = tool(name);
+        (tool.spec().effect, tool.spec().recovery)
+    };
+    for (name, effect, recovery) in [
+        ("file_write", Effect::Reversible, Recovery::Looks),
+        ("file_edit", Effect::Reversible, Recovery::Looks),
+        ("git_commit", Effect::Reversible, Recovery::Looks),
+        ("cargo_run", Effect::Reversible, Recovery::Looks),
+        ("shell", Effect::Irreversible, Recovery::ByEffect),
+        ("http_send", Effect::Irreversible, Recovery::Keyed),
+        ("spawn_agent", Effect::Irreversible, Recovery::GoesOn),
+        ("spawn_agents", Effect::Irreversible, Recovery::GoesOn),
+    ] {
+        assert_eq!(said(name), (effect, recovery), "{name}");
+    }
+    let others = aaos_tools::builtin();
+    let others = others
+        .iter()
+        .filter(|tool| tool.spec().recovery == Recovery::ByEffect);
+    for tool in others.filter(|tool| tool.spec().name.as_str() != "shell") {
+        assert!(tool.spec().effect.may_repeat(), "{}", tool.spec().name);
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_a_file_is_told_from_none_and_from_somebody_elses() {
+    for (name, input) in [
+        (
+            "file_edit",
+            json!({"path": "a", "old_string": "two", "new_string": "2"}),
+        ),
+        ("file_write", json!({"path": "a", "content": "2\n"})),
+        (
+            "file_write",
+            json!({"path": "a", "content": "2\n", "append": true}),
+        ),
+        (
+            "file_write",
+            json!({"path": "new/b", "content": "2\n", "append": true}),
+        ),
+    ] {
+        let world = World::new(&[("/w/a", b"one\ntwo\n")]);
+        let evidence = world.ask(name, &input, Question::Evidence).await;
+        assert_eq!(
+            world.happened(name, &input, &evidence).await,
+            Happened::No,
+            "{input}"
+        );
+        let output = world.call(name, input.clone()).await.unwrap();
+        let told = world.happened(name, &input, &evidence).await;
+        assert_eq!(told, Happened::Yes { output }, "{input}");
+        let path = if input["path"] == "a" {
+            "/w/a"
+        } else {
+            "/w/new/b"
+        };
+        world.0.put(path, Node::File(b"else".to_vec()));
+        let told = world.happened(name, &input, &evidence).await;
+        assert!(
+            matches!(told, Happened::Unknown { .. }),
+            "{input}: {told:?}"
+        );
+        let told = world.happened(name, &input, &Value::Null).await;
+        assert!(
+            matches!(told, Happened::Unknown { .. }),
+            "nothing was recorded: {told:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_may_only_be_written_is_known_by_its_size() {
+    let tree = MemoryTree::default();
+    tree.put("/w", Node::Directory);
+    tree.put("/w/a", Node::File(b"one\n".to_vec()));
+    let grants = ["file_write: /w/*".parse().unwrap()];
+    let powers = none().with_files(Arc::new(tree.power(&grants, "/w")));
+    let write = tool("file_write");
+    let ask = async |input: &Value, question| {
+        let told = write.consider(question, input.clone(), &powers).await;
+        told.unwrap().json
+    };
+    for (input, before, after) in [
+        (
+            json!({"path": "a", "content": "two\n", "append": true}),
+            "no",
+            "yes",
+        ),
+        (json!({"path": "a", "content": "three\n"}), "no", "no"),
+    ] {
+        let evidence = ask(&input, Question::Evidence).await;
+        let happened = async || {
+            let evidence = evidence.clone();
+            ask(&input, Question::Happened { evidence }).await["happened"].clone()
+        };
+        assert_eq!(happened().await, before, "{input}");
+        write.call(input.clone(), &powers).await.unwrap();
+        assert_eq!(happened().await, after, "{input}");
+    }
+    let shown = ask(&json!({"path": "a", "content": "x"}), Question::Preview).await;
+    let shown: Preview = serde_json::from_value(shown).unwrap();
+    assert!(
+        matches!(&shown, Preview::Diff { diff, .. } if diff.contains("6 bytes become 1")),
+        "{shown:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_change_of_a_file_is_shown_before_it_is_made() {
+    let world = World::new(&[("/w/a", b"one\ntwo\n"), ("/w/z", b"\0")]);
+    let shown = async |name: &str, input: Value| {
+        let shown = world.ask(name, &input, Question::Preview).await;
+        match serde_json::from_value(shown).unwrap() {
+            Preview::Diff { path, diff } => (path, diff),
+            other => panic!("{other:?}"),
+        }
+    };
+    let edit = json!({"path": "a", "old_string": "two", "new_string": "2"});
+    let (path, diff) = shown("file_edit", edit).await;
+    assert_eq!(path, "/w/a");
+    assert!(diff.contains("\n-two\n+2\n"), "{diff}");
+    let (_, diff) = shown("file_write", json!({"path": "a", "content": "one\n"})).await;
+    assert!(diff.contains("\n-two\n"), "{diff}");
+    let append = json!({"path": "a", "content": "three\n", "append": true});
+    let (_, diff) = shown("file_write", append).await;
+    assert!(
+        diff.contains("\n+three\n") && !diff.contains("\n-two"),
+        "{diff}"
+    );
+    let (path, diff) = shown("file_write", json!({"path": "n/b", "content": "x\n"})).await;
+    assert!(path.ends_with("n/b") && diff.contains("\n+x\n"), "{diff}");
+    let (_, diff) = shown("file_write", json!({"path": "z", "content": "xyz"})).await;
+    assert!(diff.contains("1 bytes become 3 bytes"), "{diff}");
+    assert_eq!(world.text("/w/a"), "one\ntwo\n", "nothing changed");
+}
+
+/// Sends through pages that answer by URL.
+async fn send(pages: &Arc<Pages>, call: u64, input: Value) -> Result<Value, ToolError> {
+    let powers = Powers::none(CallId::from_drawn(call), Arc::new(OpenGate::default()));
+    let powers = powers.with_http(Arc::<Pages>::clone(pages));
+    let sent = tool("http_send").call(input, &powers).await;
+    sent.map(|output| output.json)
+}
+
+#[tokio::test]
+async fn a_request_carries_its_calls_identity_and_whatever_comes_back_is_its_answer() {
+    let refused = Page::Content(409, "application/json".to_owned(), b"{\"no\":1}".to_vec());
+    let pages = Arc::new(Pages::default().with("https://a.example/x", refused).with(
+        "https://a.example/r",
+        Page::Redirect("https://a.example/y".parse().unwrap()),
+    ));
+    let input = json!({
+        "method": "POST",
+        "url": "https://a.example/x",
+        "body": "{}",
+        "headers": {"authorization": "Bearer {{secret:token}}"}
+    });
+    let needs = tool("http_send").needs(&input).unwrap();
+    assert!(
+        matches!(&needs[..], [Need::Http { method, url }] if method == "POST" && url.path() == "/x")
+    );
+    let answer = send(&pages, 7, input.clone()).await.unwrap();
+    assert_eq!(
+        (&answer["status"], &answer["body"]),
+        (&json!(409), &json!("{\"no\":1}"))
+    );
+    let again = send(&pages, 7, input.clone()).await.unwrap();
+    assert_eq!(answer, again);
+    send(&pages, 8, input).await.unwrap();
+    let keys: Vec<String> = pages
+        .seen()
+        .iter()
+        .map(|request| {
+            let mut headers = request.headers.iter();
+            headers
+                .find(|(name, _)| name == "idempotency-key")
+                .unwrap()
+                .1
+                .clone()
+        })
+        .collect();
+    let [first, again, other] = &keys[..] else {
+        panic!("{keys:?}");
+    };
+    assert_eq!(*first, CallId::from_drawn(7).to_string());
+    assert!(first == again && first != other);
+    let redirect = json!({"method": "DELETE", "url": "https://a.example/r"});
+    let answer = send(&pages, 9, redirect).await.unwrap();
+    assert_eq!(answer["headers"]["location"], "https://a.example/y");
+    assert_eq!(pages.hops().len(), 4, "it was not followed");
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_been_received_is_in_doubt_and_one_that_was_not_sent_is_not() {
+    let broken = |error| Page::Broken(error);
+    let (what, message) = ("sending".to_owned(), "no answer".to_owned());
+    let pages = Arc::new(
+        Pages::default()
+            .with(
+                "https://a.example/lost",
+                broken(PowerError::Lost {
+                    what: what.clone(),
+                    message: message.clone(),
+                }),
+            )
+            .with(
+                "https://a.example/io",
+                broken(PowerError::Io { what, message }),
+            ),
+    );
+    let post = |path: &str| json!({"method": "PUT", "url": format!("https://a.example/{path}")});
+    let lost = send(&pages, 1, post("lost")).await;
+    assert!(matches!(lost, Err(ToolError::InDoubt { .. })), "{lost:?}");
+    let failed = send(&pages, 1, post("io")).await.unwrap_err();
+    assert!(failed.is_certain(), "{failed:?}");
+    for input in [
+        json!({"method": "GET", "url": "https://a.example/"}),
+        json!({"method": "POST", "url": "ftp://a.example/"}),
+        json!({"method": "POST", "url": "https://a.example/", "headers": {"Idempotency-Key": "mine"}}),
+        json!({"method": "POST", "url": "https://a.example/", "headers": {"Content-Type": "text/html"}}),
+        json!({"method": "POST", "url": "https://a.example/", "body": "x".repeat(1024 * 1024 + 1)}),
+    ] {
+        let refused = send(&pages, 1, input.clone()).await;
+        assert!(
+            matches!(refused, Err(ToolError::Input { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(pages.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_request_is_shown_by_its_line_the_names_of_its_headers_and_the_beginning_of_its_body() {
+    let input = json!({
+        "method": "POST",
+        "url": "https://a.example/x?y=1",
+        "body": "b".repeat(5000),
+        "headers": {"x-token": "{{secret:token}}"}
+    });
+    let shown = tool("http_send")
+        .consider(Question::Preview, input, &none())
+        .await;
+    let shown: Preview = serde_json::from_value(shown.unwrap().json).unwrap();
+    let Preview::Request {
+        line,
+        headers,
+        body,
+    } = shown
+    else {
+        panic!("{shown:?}");
+    };
+    assert_eq!(line, "POST https://a.example/x?y=1");
+    assert_eq!(headers, ["idempotency-key", "content-type", "x-token"]);
+    assert!(body.starts_with("bbb") && body.contains("5000 bytes in all"));
 }

@@ -65,6 +65,7 @@ impl World {
             require: Layer::required_by_default(),
             pool,
             omit: None,
+            lock: None,
             mask: Mask::default(),
             toolchain: Toolchain {
                 path: vec!["/usr/bin".into()],
@@ -144,6 +145,7 @@ pub(crate) fn was_pooled(notes: &Notes) -> bool {
 /// Calls a tool, which has to succeed.
 pub(crate) async fn call(worker: &dyn Worker, tool: &str, input: Value) -> ToolOutput {
     let call = WorkerCall {
+        act: aaos_ports::Act::Perform,
         call: CallId::from_drawn(NEXT.fetch_add(1, Ordering::Relaxed)),
         tool: tool.parse().unwrap(),
         input,

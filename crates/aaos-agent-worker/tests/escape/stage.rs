@@ -169,6 +169,7 @@ impl Stage {
             require: Layer::required_by_default(),
             pool: 0,
             omit: None,
+            lock: None,
             mask: Mask {
                 hidden: ["ws/own", "ws/above/own"]
                     .map(|own| at(own).display().to_string())
@@ -259,6 +260,7 @@ impl Stage {
         });
         worker
             .call(WorkerCall {
+                act: aaos_ports::Act::Perform,
                 call: CallId::from_drawn(number),
                 tool: tool.parse().unwrap(),
                 input,

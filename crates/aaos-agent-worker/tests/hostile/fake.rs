@@ -62,7 +62,9 @@ fn launcher(control: &OwnedFd, way: &str) {
         if came == 0 {
             return;
         }
-        let Order::Start { id, .. } = frame::decode(&bytes[..came]).unwrap();
+        let Order::Start { id, .. } = frame::decode(&bytes[..came]).unwrap() else {
+            panic!("nothing is to be held here");
+        };
         let line = descriptors.pop_front().unwrap();
         if way == "incapable" {
             let failed = Report::Failed {

@@ -144,7 +144,7 @@ async fn a_worker_that_dies_in_a_call_is_replaced_three_times() {
         assert!(say(&agent, json!(1)).await.is_err());
     }
     assert_eq!((starts(&agent.notes), losses(&agent.notes).len()), (4, 4));
-    let Err(ToolError::WorkerLost { reason, .. }) = say(&agent, json!(1)).await else {
+    let Err(ToolError::NoWorker { reason, .. }) = say(&agent, json!(1)).await else {
         panic!("a fifth worker");
     };
     assert!(reason.contains("replaced 3 times"), "{reason}");
@@ -328,8 +328,8 @@ async fn a_launcher_that_lacks_something_refuses_in_its_words() {
 
 async fn a_launcher_of_another_version_is_named_with_both_versions() {
     let error = refused("outdated").await;
-    assert!(error.missing.contains("version 2"), "{error}");
-    assert!(error.missing.contains("this daemon version 1"), "{error}");
+    assert!(error.missing.contains("version 3"), "{error}");
+    assert!(error.missing.contains("this daemon version 2"), "{error}");
     assert!(error.next_step.contains("reinstall"), "{error}");
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn config(worker: &Path, pool: usize) -> NamespacedConfig {
         require: Layer::required_by_default(),
         pool,
         omit: None,
+        lock: None,
         mask: Mask::default(),
         toolchain: Toolchain::default(),
     }
@@ -79,6 +80,7 @@ pub(crate) async fn launch(backend: &Namespaced, grants: &[&str]) -> Agent {
 pub(crate) fn call_within(tool: &str, input: Value, deadline_ms: u64) -> WorkerCall {
     static DRAWN: AtomicU64 = AtomicU64::new(1);
     WorkerCall {
+        act: aaos_ports::Act::Perform,
         call: CallId::from_drawn(DRAWN.fetch_add(1, Ordering::Relaxed)),
         tool: tool.parse().unwrap(),
         input,

@@ -97,7 +97,7 @@ impl Asker for Session {
 }
 
 pub(crate) fn egress() -> Egress {
-    Egress::new(env!("CARGO_BIN_EXE_aaos-egress").into())
+    Egress::new(env!("CARGO_BIN_EXE_aaos-egress").into(), Arc::default())
 }
 
 /// A worker's end of things.

@@ -4,7 +4,7 @@
 //! Refuses: running a tool with more than the call's own declared needs, and going on after the call has ended.
 
 use crate::{
-    defect,
+    act, defect,
     files::{BeneathFiles, OwnFiles},
     stop::{Stop, StopOnDrop},
 };
@@ -15,7 +15,7 @@ use aaos_core::{
     tool::{Placement, Power, ToolSpec},
 };
 use aaos_ports::{
-    AnyTool, Backend, Files, Http, LaunchError, LaunchSpec, PowerError, Powers, ToolError,
+    Act, AnyTool, Backend, Files, Http, LaunchError, LaunchSpec, PowerError, Powers, ToolError,
     ToolOutput, Worker, WorkerCall, power::EntryKind,
 };
 use async_trait::async_trait;
@@ -177,22 +177,25 @@ impl Worker for InProcessWorker {
         };
         let stop = Stop::default();
         let _ends_with_us = StopOnDrop(stop.clone());
-        let powers = self.powers(tool.spec(), tool.needs(&call.input)?, &call, &stop)?;
+        let needs = act::needs(&**tool, &call.act, &call.input)?;
+        let powers = self.powers(tool.spec(), needs, &call, &stop)?;
         let turn = self.turn(&call.tool).await?;
         let WorkerCall {
             tool: name,
+            act,
             input,
             deadline,
             ..
         } = call;
-        let running = run(
-            Arc::clone(tool),
-            name.clone(),
+        let running = Running {
+            tool: Arc::clone(tool),
+            name: name.clone(),
+            act,
             input,
             powers,
-            stop.clone(),
-            turn,
-        );
+            stop: stop.clone(),
+        };
+        let running = running.run(turn);
         tokio::select! {
             biased;
             outcome = running => outcome,
@@ -234,30 +237,45 @@ impl Worker for InProcessWorker {
     }
 }
 
-/// Runs a tool on a thread of its own until it answers or its call is over.
-async fn run(
+/// A call that has its turn.
+struct Running {
     tool: Arc<dyn AnyTool>,
     name: ToolName,
+    act: Act,
     input: serde_json::Value,
     powers: Powers,
     stop: Stop,
-    turn: [OwnedSemaphorePermit; 2],
-) -> Result<ToolOutput, ToolError> {
-    let runtime = Handle::current();
-    let called = name.clone();
-    let thread = tokio::task::spawn_blocking(move || {
-        let _held_until_the_thread_is_free = turn;
-        runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = stop.stopped() => Err(lost(&name, "the call was stopped")),
-                outcome = AssertUnwindSafe(tool.call(input, &powers)).catch_unwind() => {
-                    outcome.unwrap_or_else(|panic| Err(defect::broke_off(&name, &*panic)))
+}
+
+impl Running {
+    /// Runs it on a thread of its own until the tool answers or the call is over.
+    async fn run(self, turn: [OwnedSemaphorePermit; 2]) -> Result<ToolOutput, ToolError> {
+        let runtime = Handle::current();
+        let called = self.name.clone();
+        let thread = tokio::task::spawn_blocking(move || {
+            let _held_until_the_thread_is_free = turn;
+            let Self {
+                tool,
+                name,
+                act,
+                input,
+                powers,
+                stop,
+            } = self;
+            let changes = defect::changes(&*tool, &act);
+            runtime.block_on(async {
+                let acting = AssertUnwindSafe(act::perform(&*tool, act, input, &powers));
+                tokio::select! {
+                    biased;
+                    () = stop.stopped() => Err(lost(&name, "the call was stopped")),
+                    outcome = acting.catch_unwind() => {
+                        outcome.unwrap_or_else(|panic| Err(defect::broke_off(&name, changes, &*panic)))
+                    }
                 }
-            }
-        })
-    });
-    thread
-        .await
-        .unwrap_or_else(|error| Err(lost(&called, &error.to_string())))
+            })
+        });
+        thread
+            .await
+            .unwrap_or_else(|error| Err(lost(&called, &error.to_string())))
+    }
 }

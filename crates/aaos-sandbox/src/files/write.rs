@@ -11,13 +11,13 @@ use crate::stop::Stop;
 use aaos_ports::{PowerError, power::WriteMode};
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, Mode, OFlags, RenameFlags, Stat},
+    fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock},
     io::Errno,
 };
 use std::{
     fs::File,
+    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read, Write},
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Mode of a new file, before the umask.
@@ -33,8 +33,8 @@ const WRITE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most names tried for the fresh file.
 const NAME_ATTEMPTS_MAX: usize = 64;
 
-/// Makes fresh names differ within the process.
-static FRESH: AtomicU64 = AtomicU64::new(0);
+/// How a fresh file is locked.
+const LOCK: FlockOperation = FlockOperation::NonBlockingLockExclusive;
 
 /// Writes a file at an allowed place and answers with its size afterwards.
 pub(super) fn write(
@@ -166,6 +166,14 @@ impl Target<'_> {
         )
     }
 
+    /// What a write comes to that was begun and neither finished nor taken back.
+    fn lost(&self, error: &PowerError) -> PowerError {
+        PowerError::Lost {
+            what: format!("writing {}", fault::shown(self.path)),
+            message: error.to_string(),
+        }
+    }
+
     fn wrong(&self, problem: &str) -> PowerError {
         PowerError::WrongKind {
             path: fault::shown(self.path),
@@ -237,8 +245,11 @@ impl Target<'_> {
         let mut file = File::from(file);
         let done = file.write_all(content).and_then(|()| file.sync_data());
         if let Err(error) = done {
-            let _restored = file.set_len(before);
-            return Err(self.fault_io(&error));
+            let fault = self.fault_io(&error);
+            return match file.set_len(before) {
+                Ok(()) => Err(fault),
+                Err(_) => Err(self.lost(&fault)),
+            };
         }
         let size = file
             .metadata()
@@ -256,7 +267,7 @@ impl Target<'_> {
         how: RenameFlags,
     ) -> Result<u64, PowerError> {
         let (file, fresh) = self.fresh().map_err(|errno| self.fault(errno))?;
-        let result = self.fill(file, before, content, old).and_then(|size| {
+        let result = self.fill(&file, before, content, old).and_then(|size| {
             if self.stop.is_stopped() {
                 return Err(PowerError::Io {
                     what: format!("writing {}", self.path),
@@ -270,7 +281,11 @@ impl Target<'_> {
             }
         });
         match result {
-            Ok(size) => self.flush_directory().map(|()| size),
+            Ok(size) => match self.flush_directory() {
+                Ok(()) => Ok(size),
+                // It is in place, and may not be any more after a power failure.
+                Err(error) => Err(self.lost(&error)),
+            },
             Err(error) => {
                 remove(self.parent, &fresh, AtFlags::empty());
                 Err(error)
@@ -278,27 +293,69 @@ impl Target<'_> {
         }
     }
 
-    /// A fresh, empty file in the same directory, and its name.
+    /// A fresh, empty file in the same directory, and its name. What a write of the same name left behind that was killed
+    /// in the middle is taken away.
     fn fresh(&self) -> Result<(File, String), Errno> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        for _ in 0..NAME_ATTEMPTS_MAX {
-            let name = format!(
-                ".aaos-{}-{}.tmp",
-                std::process::id(),
-                FRESH.fetch_add(1, Ordering::Relaxed)
-            );
-            match open_beneath(self.parent, &name, flags, FILE_MODE) {
-                Ok(file) => return Ok((File::from(file), name)),
-                Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno),
+        // The same in every process, so that the write that is made again finds what the first one left.
+        let mut hasher = DefaultHasher::new();
+        self.name.hash(&mut hasher);
+        let named = hasher.finish();
+        for number in 0..NAME_ATTEMPTS_MAX {
+            let name = format!(".aaos-{named:016x}-{number}.tmp");
+            if let Some(file) = self.make(&name)? {
+                return Ok((file, name));
             }
         }
         Err(Errno::EXIST)
     }
 
+    /// Makes a file of this name, locked as long as it is open; none if the name is in use.
+    fn make(&self, name: &str) -> Result<Option<File>, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        match open_beneath(self.parent, name, flags, FILE_MODE) {
+            Err(Errno::EXIST) if self.clear(name) => {}
+            Err(Errno::EXIST) => return Ok(None),
+            made => return self.locked(made?),
+        }
+        match open_beneath(self.parent, name, flags, FILE_MODE) {
+            Err(Errno::EXIST) => Ok(None),
+            made => self.locked(made?),
+        }
+    }
+
+    /// The lock says that its writer lives. Where the file system has no locks, nobody finds a file unlocked either.
+    fn locked(&self, made: OwnedFd) -> Result<Option<File>, Errno> {
+        let taken = matches!(flock(&made, LOCK), Err(Errno::WOULDBLOCK));
+        // Another write may have found it in the moment before, and taken it away.
+        let gone = rustix::fs::fstat(&made)?.st_nlink == 0;
+        Ok((!taken && !gone).then(|| File::from(made)))
+    }
+
+    /// Takes away what a write left behind whose process is gone. False if its writer lives, or it is something else.
+    fn clear(&self, name: &str) -> bool {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let Ok(left) = open_beneath(self.parent, name, flags, Mode::empty()) else {
+            return false;
+        };
+        if flock(&left, LOCK).is_err() {
+            return false;
+        }
+        // Looked at once it is locked: before that its writer may have put it in its place.
+        let named = rustix::fs::statat(self.parent, name, AtFlags::SYMLINK_NOFOLLOW);
+        let (Ok(found), Ok(named)) = (rustix::fs::fstat(&left), named) else {
+            return false;
+        };
+        let same = (found.st_dev, found.st_ino) == (named.st_dev, named.st_ino);
+        if same && check_regular(&found, self.path).is_ok() {
+            remove(self.parent, name, AtFlags::empty());
+            return true;
+        }
+        false
+    }
+
     fn fill(
         &self,
-        mut file: File,
+        mut file: &File,
         before: &[u8],
         content: &[u8],
         old: Option<&Stat>,
@@ -309,7 +366,7 @@ impl Target<'_> {
         done.map_err(|error| self.fault_io(&error))?;
         if let Some(old) = old {
             let mode = Mode::from_raw_mode(old.st_mode & MODE_KEPT);
-            rustix::fs::fchmod(&file, mode).map_err(|errno| self.fault(errno))?;
+            rustix::fs::fchmod(file, mode).map_err(|errno| self.fault(errno))?;
         }
         file.sync_all().map_err(|error| self.fault_io(&error))?;
         Ok(u64::try_from(before.len().saturating_add(content.len())).unwrap_or(u64::MAX))
@@ -323,5 +380,42 @@ impl Target<'_> {
             Ok(()) | Err(Errno::ACCESS | Errno::INVAL) => Ok(()),
             Err(errno) => Err(self.fault(errno)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &tempfile::TempDir) -> Vec<String> {
+        let all = std::fs::read_dir(directory.path()).unwrap();
+        let name = |entry: io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+        let mut names: Vec<String> = all
+            .map(|entry| name(entry).into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_a_killed_write_left_is_taken_away_by_the_next_and_what_a_living_one_makes_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let parent = OwnedFd::from(File::open(directory.path()).unwrap());
+        let stop = Stop::default();
+        let target = Target {
+            parent: &parent,
+            name: "file.txt",
+            path: "/file.txt",
+            stop: &stop,
+        };
+        let (left, name) = target.fresh().unwrap();
+        drop(left);
+        assert_eq!(names(&directory), [name.clone()]);
+        target.write(b"words", WriteMode::Replace).unwrap();
+        assert_eq!(names(&directory), ["file.txt"]);
+        let (living, name) = target.fresh().unwrap();
+        target.write(b"others", WriteMode::Replace).unwrap();
+        assert_eq!(names(&directory), [name, "file.txt".to_owned()]);
+        drop(living);
     }
 }

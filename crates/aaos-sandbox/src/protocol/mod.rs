@@ -31,7 +31,7 @@ use aaos_ports::{
 use serde::{Deserialize, Serialize};
 
 /// Version of all four lines. Both ends are built from one source; the number catches an installation half replaced.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Longest frame between daemon and worker, in bytes: a tool's largest input (a file's content, escaped) and room.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest packet, in bytes: a URL, a policy's names.
@@ -42,6 +42,8 @@ pub const CALLS_MAX: usize = 8;
 /// The daemon to the launcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
+    /// Hold the descriptor that carries along until the last worker is gone. At most once, before the first worker.
+    Hold,
     /// Start a worker. Carries the worker's end of its line.
     Start {
         /// Names it in the report.
@@ -84,10 +86,14 @@ pub enum Report {
 pub enum ToWorker {
     /// What it is for. First and once. Carries the worker's end of its doorbell if the policy says so.
     Confine(Box<Policy>),
-    /// Run a tool.
+    /// Run a tool, or have it answer a question and change nothing.
     Call {
-        /// Names the call.
+        /// Names the call on this line.
         call: CallId,
+        /// The call's identity in its run; the same whenever the call is made again.
+        identity: CallId,
+        /// What the tool is asked, a JSON document; none to run it.
+        question: Option<String>,
         /// The tool.
         tool: ToolName,
         /// Its arguments, a JSON document.
@@ -250,6 +256,8 @@ pub struct FetchedAnswer {
     pub url: String,
     /// The `Content-Type` header, lower case.
     pub content_type: String,
+    /// Those of the headers that are passed on.
+    pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
     /// Whether there was more.
@@ -259,6 +267,8 @@ pub struct FetchedAnswer {
 /// The daemon to the egress broker.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EgressOrder {
+    /// Hold the descriptor that carries along until the process ends. At most once, before the first worker.
+    Hold,
     /// A worker exists. Carries the broker's end of its doorbell.
     Worker {
         /// Names it.

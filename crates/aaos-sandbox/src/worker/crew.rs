@@ -125,7 +125,8 @@ impl Crew<'_> {
         let text = format!(
             "the worker cannot start another thread ({error}); try again when fewer calls run"
         );
-        self.inside.line.done(call, Err(ToolError::Failed(text)));
+        let outcome = Err(ToolError::Failed(text));
+        self.inside.line.done(call, outcome, ToolError::Failed);
     }
 
     /// The next call; none when the line has ended.
@@ -155,6 +156,8 @@ impl Crew<'_> {
             ToWorker::Confine(_) => return Err(ServeError::Nonsense("a second policy")),
             ToWorker::Call {
                 call,
+                identity,
+                question,
                 tool,
                 input,
                 deadline_ms,
@@ -162,6 +165,8 @@ impl Crew<'_> {
                 let ticket = self.inside.calls.enter(call, deadline_ms)?;
                 return Ok(Came::Call(Wanted {
                     ticket,
+                    identity,
+                    question,
                     tool,
                     input,
                     deadline_ms,

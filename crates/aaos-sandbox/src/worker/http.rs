@@ -3,7 +3,7 @@
 //! Nothing is judged here. The broker asks the daemon for every hop, so that each attempt, the refused ones too, is an
 //! event.
 
-use super::calls::Ticket;
+use super::{calls::Ticket, line::stopped};
 use crate::protocol::{
     FRAME_BYTES_MAX, Fetch, Fetched, PACKET_BYTES_MAX, Ring,
     frame::{self, FrameError, HEADER_BYTES},
@@ -78,14 +78,14 @@ impl Http for Doorbell {
             .fetch(bell, &fetch)
             .map_err(|fault| fault.told(&what))?;
         let answer = fetched?;
-        let url = answer
-            .url
-            .parse()
-            .map_err(|error: url::ParseError| Fault::Other(error.to_string()).told(&what))?;
+        let url = answer.url.parse();
+        let url =
+            url.map_err(|error: url::ParseError| Fault::Broken(error.to_string()).told(&what))?;
         Ok(HttpAnswer {
             status: answer.status,
             url,
             content_type: answer.content_type,
+            headers: answer.headers,
             body: answer.body,
             truncated: answer.truncated,
         })
@@ -94,71 +94,94 @@ impl Http for Doorbell {
 
 /// Why there is no answer.
 enum Fault {
-    /// The call is over.
+    /// The call is over, and nothing was handed over.
     Over,
     /// The request fits no frame.
     TooLong(usize),
-    /// Anything else, in words.
-    Other(String),
+    /// The system refused what a request takes; nothing was handed over.
+    System(io::Error),
+    /// The broker is gone, and the request with it unread: it was not handed over whole.
+    Unserved,
+    /// The request was handed over and no answer came, or none that makes sense.
+    Broken(String),
 }
 
 impl Fault {
     fn told(self, what: &str) -> PowerError {
-        let io = |message: String| PowerError::Io {
-            what: what.to_owned(),
-            message,
-        };
+        let what = what.to_owned();
         match self {
-            Self::Over => io("the call was stopped".to_owned()),
+            Self::Over => stopped(&what),
             Self::TooLong(limit) => PowerError::TooLarge {
-                what: what.to_owned(),
+                what,
                 limit: u64::try_from(limit).unwrap_or(u64::MAX),
             },
-            Self::Other(message) => io(message),
+            Self::System(error) => PowerError::Io {
+                what,
+                message: error.to_string(),
+            },
+            Self::Unserved => PowerError::Unserved { what },
+            Self::Broken(message) => PowerError::Lost { what, message },
         }
     }
 }
 
-impl From<FrameError> for Fault {
-    fn from(error: FrameError) -> Self {
-        match error {
-            FrameError::TooLong { limit, .. } => Self::TooLong(limit),
-            other => Self::Other(other.to_string()),
-        }
-    }
+/// How handing a request over went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Handed {
+    /// All of it went; whether it was read is not known.
+    Whole,
+    /// The broker hung up before: either it refused, and says why, or it is gone. It acts on nothing but a whole one.
+    Partly,
 }
 
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Self {
-        Self::Other(format!("the egress broker was lost ({error}); call again"))
+/// What an answer that does not come means. A stream that is reset was closed with some of the request unread.
+/// Source: Linux, net/unix/af_unix.c, `unix_release_sock`.
+fn unanswered(handed: Handed, error: &FrameError) -> Fault {
+    let unread =
+        matches!(error, FrameError::Io(error) if error.kind() == io::ErrorKind::ConnectionReset);
+    match handed {
+        Handed::Whole if !unread => Fault::Broken(format!("no answer came: {error}")),
+        Handed::Whole | Handed::Partly => Fault::Unserved,
     }
 }
 
 impl Doorbell {
     fn fetch(&self, bell: &OwnedFd, fetch: &Fetch) -> Result<Fetched, Fault> {
-        let frame = frame::encode(fetch, FRAME_BYTES_MAX)?;
-        let (mut here, there) = UnixStream::pair()?;
+        let fits = |error: FrameError| match error {
+            FrameError::TooLong { limit, .. } => Fault::TooLong(limit),
+            other => Fault::System(io::Error::other(other)),
+        };
+        let frame = frame::encode(fetch, FRAME_BYTES_MAX).map_err(fits)?;
         let call = self.ticket.call;
-        let ring = frame::packet(&Ring::Fetch { call }, PACKET_BYTES_MAX)?;
+        let ring = frame::packet(&Ring::Fetch { call }, PACKET_BYTES_MAX).map_err(fits)?;
+        let (mut here, there) = UnixStream::pair().map_err(Fault::System)?;
+        here.set_nonblocking(true).map_err(Fault::System)?;
         loop {
             match send(bell, &ring, Some(there.as_fd()), SendFlags::DONTWAIT) {
                 Ok(_) => break,
                 Err(Errno::AGAIN) => self.wait(bell, PollFlags::OUT)?,
-                Err(errno) => return Err(io::Error::from(errno).into()),
+                // Nobody holds the other end.
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::CONNREFUSED) => {
+                    return Err(Fault::Unserved);
+                }
+                Err(errno) => return Err(Fault::System(errno.into())),
             }
         }
         drop(there);
-        here.set_nonblocking(true)?;
-        self.write(&mut here, &frame)?;
-        let header: [u8; HEADER_BYTES] = self
-            .read(&mut here, HEADER_BYTES)?
-            .try_into()
-            .map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-        let length = frame::length(header, FRAME_BYTES_MAX)?;
-        Ok(frame::decode(&self.read(&mut here, length)?)?)
+        let handed = self.write(&mut here, &frame)?;
+        let answer = self.answer(&mut here);
+        answer.map_err(|error| unanswered(handed, &error))
     }
 
-    fn write(&self, to: &mut UnixStream, mut bytes: &[u8]) -> Result<(), Fault> {
+    fn answer(&self, from: &mut UnixStream) -> Result<Fetched, FrameError> {
+        let header = self.read(from, HEADER_BYTES)?.try_into();
+        let header = header.map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        let length = frame::length(header, FRAME_BYTES_MAX)?;
+        frame::decode(&self.read(from, length)?)
+    }
+
+    /// Hands a request over.
+    fn write(&self, to: &mut UnixStream, mut bytes: &[u8]) -> Result<Handed, Fault> {
         while !bytes.is_empty() {
             match to.write(bytes) {
                 Ok(went) => bytes = bytes.get(went..).unwrap_or_default(),
@@ -166,16 +189,14 @@ impl Doorbell {
                     self.wait(&*to, PollFlags::OUT)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The broker refused before it read everything; its answer says why.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                Err(error) => return Err(error.into()),
+                Err(_) => return Ok(Handed::Partly),
             }
         }
-        Ok(())
+        Ok(Handed::Whole)
     }
 
     /// Reads exactly so many bytes, growing with what comes.
-    fn read(&self, from: &mut UnixStream, wanted: usize) -> Result<Vec<u8>, Fault> {
+    fn read(&self, from: &mut UnixStream, wanted: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         while bytes.len() < wanted {
             let before = bytes.len();
@@ -183,13 +204,14 @@ impl Doorbell {
             let came = from.read(bytes.get_mut(before..).unwrap_or_default());
             bytes.truncate(before + came.as_ref().copied().unwrap_or(0));
             match came {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(&*from, PollFlags::IN)?;
+                    let waited = self.wait(&*from, PollFlags::IN);
+                    waited.map_err(|_| io::Error::other("the call was stopped"))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         Ok(bytes)
@@ -206,7 +228,7 @@ impl Doorbell {
             match poll(&mut [PollFd::new(&socket, flags)], pause.as_ref()) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return Ok(()),
-                Err(errno) => return Err(io::Error::from(errno).into()),
+                Err(errno) => return Err(Fault::System(errno.into())),
             }
         }
     }

@@ -9,8 +9,9 @@ use super::{
     line::{Line, stopped},
 };
 use crate::{
+    act,
     confine::Trees,
-    defect,
+    defect::{self, Changes},
     files::{BeneathFiles, OwnFiles},
     protocol::Policy,
 };
@@ -21,7 +22,7 @@ use aaos_core::{
     tool::{Power, ToolSpec},
 };
 use aaos_ports::{
-    Admitted, AnyTool, Connection, Gate, PowerError, Powers, ToolError, power::at_base,
+    Act, Admitted, AnyTool, Connection, Gate, PowerError, Powers, ToolError, power::at_base,
 };
 use async_trait::async_trait;
 use rustix::fd::OwnedFd;
@@ -67,6 +68,9 @@ pub(super) struct Inside {
 /// A call that was read from the line and waits for its thread.
 pub(super) struct Wanted {
     pub(super) ticket: Ticket,
+    pub(super) identity: CallId,
+    /// A JSON document; none to run the tool.
+    pub(super) question: Option<String>,
     pub(super) tool: ToolName,
     /// A JSON document.
     pub(super) input: String,
@@ -132,19 +136,30 @@ impl Inside {
     pub(super) fn run(&self, wanted: Wanted) {
         let call = wanted.ticket.call;
         let (tool, deadline_ms) = (wanted.tool.clone(), wanted.deadline_ms);
+        let changes = self.changes(&wanted);
         let outcome = catch_unwind(AssertUnwindSafe(|| self.outcome(wanted)))
-            .unwrap_or_else(|panic| Err(defect::broke_off(&tool, &*panic)));
+            .unwrap_or_else(|panic| Err(defect::broke_off(&tool, changes, &*panic)));
         // Out of the table before the answer goes, so that the daemon's next call finds room.
         let outcome = match (self.calls.leave(call), outcome) {
             (Some(over), Err(_)) => Err(over_error(over, &tool, deadline_ms)),
             (_, outcome) => outcome,
         };
-        self.line.done(call, outcome);
+        let too_long = |reason: String| defect::broken(&tool, changes, reason);
+        self.line.done(call, outcome, too_long);
+    }
+
+    fn changes(&self, wanted: &Wanted) -> Changes {
+        match self.tools.get(&wanted.tool) {
+            Some(tool) if wanted.question.is_none() => defect::changes(&**tool, &Act::Perform),
+            _ => Changes::No,
+        }
     }
 
     fn outcome(&self, wanted: Wanted) -> Result<String, ToolError> {
         let Wanted {
             ticket,
+            identity,
+            question,
             tool: name,
             input,
             ..
@@ -152,20 +167,25 @@ impl Inside {
         let Some(tool) = self.tools.get(&name) else {
             return Err(ToolError::Unknown(name.to_string()));
         };
-        let input = serde_json::from_str(&input).map_err(|error| ToolError::Input {
+        let unread = |error: serde_json::Error| ToolError::Input {
             tool: name.to_string(),
             problem: error.to_string(),
-        })?;
-        let needs = tool.needs(&input)?.into_iter();
+        };
+        let input = serde_json::from_str(&input).map_err(unread)?;
+        let act = match question {
+            None => Act::Perform,
+            Some(question) => Act::Consider(serde_json::from_str(&question).map_err(unread)?),
+        };
+        let needs = act::needs(&**tool, &act, &input)?.into_iter();
         let needs: Vec<Need> = needs
             .map(|need| at_base(need, &self.base))
             .collect::<Result<_, _>>()?;
-        let powers = self.powers(tool.spec(), needs, &ticket)?;
+        let powers = self.powers(tool.spec(), needs, &ticket, identity)?;
         let output = futures::executor::block_on(async {
             tokio::select! {
                 biased;
                 () = ticket.stop.stopped() => Err(stopped("the call").into()),
-                output = tool.call(input, &powers) => output,
+                output = act::perform(&**tool, act, input, &powers) => output,
             }
         })?;
         serde_json::to_string(&output.json).map_err(|error| ToolError::Failed(error.to_string()))
@@ -177,9 +197,10 @@ impl Inside {
         spec: &ToolSpec,
         needs: Vec<Need>,
         ticket: &Ticket,
+        identity: CallId,
     ) -> Result<Powers, ToolError> {
         let held = self.calls.declare(ticket.call, &needs, || self.held());
-        let mut powers = Powers::none(ticket.call, Arc::new(Outside));
+        let mut powers = Powers::none(identity, Arc::new(Outside));
         if spec.powers.contains(&Power::Files) {
             powers = powers.with_files(Arc::new(WorkerFiles {
                 local: held.files.for_call(needs.clone(), ticket.stop.clone())?,

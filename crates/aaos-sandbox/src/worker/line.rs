@@ -51,13 +51,18 @@ impl Line {
     }
 
     /// Answers a call. An output no frame holds is an error of the call.
-    pub(super) fn done(&self, call: CallId, outcome: Result<String, ToolError>) {
+    pub(super) fn done(
+        &self,
+        call: CallId,
+        outcome: Result<String, ToolError>,
+        too_long: impl FnOnce(String) -> ToolError,
+    ) {
         let said = self.say(&FromWorker::Done { call, outcome });
         if let Err(FrameError::TooLong { found, limit }) = said {
             let text = format!(
                 "the answer has {found} bytes and at most {limit} can be passed on; ask for less at once"
             );
-            let outcome = Err(ToolError::Failed(text));
+            let outcome = Err(too_long(text));
             let _found_out_by_the_reader = self.say(&FromWorker::Done { call, outcome });
         }
     }

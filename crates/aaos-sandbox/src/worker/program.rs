@@ -2,7 +2,7 @@
 //!
 //! Refuses: growing with what a program writes, waiting for one that does not read, and outliving its call.
 
-use super::{calls::Ticket, capture::Capture, exec::io_fault, line::stopped};
+use super::{calls::Ticket, capture::Capture, line::stopped};
 use crate::sys;
 use aaos_ports::{
     PowerError,
@@ -33,6 +33,14 @@ pub(super) struct Started<'a> {
     pub(super) wake: &'a PipeReader,
     /// What is being done, for errors.
     pub(super) what: &'a str,
+}
+
+/// A program was started, and what it has done by now nobody knows.
+fn lost(what: &str, error: &io::Error) -> PowerError {
+    PowerError::Lost {
+        what: what.to_owned(),
+        message: error.to_string(),
+    }
 }
 
 /// One output of a program, until it is closed.
@@ -91,8 +99,8 @@ impl Started<'_> {
             other => other.map_err(io::Error::from),
         };
         let (mut stdout, mut stderr) = watched?;
-        gone.map_err(|error| io_fault(self.what, &error))?;
-        let status = status.map_err(|error| io_fault(self.what, &error))?;
+        gone.map_err(|error| self.lost(&error))?;
+        let status = status.map_err(|error| self.lost(&error))?;
         let mut buffer = vec![0; CHUNK_BYTES];
         stdout.drain(&mut buffer, true);
         stderr.drain(&mut buffer, true);
@@ -106,12 +114,16 @@ impl Started<'_> {
         })
     }
 
+    fn lost(&self, error: &io::Error) -> PowerError {
+        lost(self.what, error)
+    }
+
     /// What is said of a program that did not end by itself.
     fn broken_off(&self) -> PowerError {
         if self.ticket.is_over() {
             return stopped(self.what);
         }
-        PowerError::Io {
+        PowerError::Lost {
             what: self.what.to_owned(),
             message: "it was ended because the agent holds less than when it began; see what is still granted, and call \
                       again"
@@ -124,7 +136,8 @@ impl Started<'_> {
         input: &[u8],
         output_bytes_max: usize,
     ) -> Result<(Output<ChildStdout>, Output<ChildStderr>), PowerError> {
-        let fault = |errno: Errno| io_fault(self.what, &errno.into());
+        let what = self.what;
+        let fault = |errno: Errno| lost(what, &errno.into());
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(Errno::SRCH).map_err(fault)?;
         let over = pidfd_open(pid, PidfdFlags::empty()).map_err(fault)?;

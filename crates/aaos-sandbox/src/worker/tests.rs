@@ -114,6 +114,8 @@ impl Daemon {
     fn call_for(&self, id: u64, tool: &str, input: Value, deadline_ms: u64) {
         self.say(&ToWorker::Call {
             call: CallId::from_drawn(id),
+            identity: CallId::from_drawn(1),
+            question: None,
             tool: tool.parse().unwrap(),
             input: input.to_string(),
             deadline_ms,
@@ -273,6 +275,8 @@ fn an_input_nested_too_deep_is_refused() {
     let mut daemon = plain();
     daemon.say(&ToWorker::Call {
         call: CallId::from_drawn(1),
+        identity: CallId::from_drawn(1),
+        question: None,
         tool: "say".parse().unwrap(),
         input: "[".repeat(1_000_000),
         deadline_ms: 1000,
@@ -289,6 +293,8 @@ fn an_input_nested_too_deep_is_refused() {
 fn what_makes_no_sense_ends_the_worker() {
     let call = |id: usize| ToWorker::Call {
         call: CallId::from_drawn(u64::try_from(id).unwrap()),
+        identity: CallId::from_drawn(1),
+        question: None,
         tool: "sleep".parse().unwrap(),
         input: "{}".to_owned(),
         deadline_ms: 60_000,
@@ -543,6 +549,7 @@ fn get_spec() -> ToolSpec {
         input_schema: json!({}),
         powers: vec![Power::Http],
         effect: Effect::Read,
+        recovery: aaos_core::tool::Recovery::ByEffect,
         deadline: aaos_ports::tool::DEADLINE,
     }
 }
@@ -611,6 +618,7 @@ fn a_request_goes_through_the_doorbell_and_its_answer_comes_back() {
     assert!(usize::try_from(fetch.bytes_max).unwrap() < FRAME_BYTES_MAX);
     let body = "0123456789".repeat(100_000);
     let answer = FetchedAnswer {
+        headers: Vec::new(),
         status: 200,
         url: "https://a.example/y".to_owned(),
         content_type: "text/plain".to_owned(),
@@ -645,15 +653,15 @@ fn a_request_ends_with_its_call_and_with_the_broker() {
     drop(stream);
     let (_, outcome) = daemon.done();
     assert!(
-        matches!(&outcome, Err(ToolError::Power(PowerError::Io { message, .. })) if message.contains("call again")),
-        "{outcome:?}"
+        matches!(&outcome, Err(ToolError::Power(PowerError::Lost { .. }))),
+        "it was received whole, and may have been made: {outcome:?}"
     );
     drop(bell);
     daemon.call(3, "get", json!("https://a.example/"));
     let (_, outcome) = daemon.done();
     assert!(
-        matches!(&outcome, Err(ToolError::Power(PowerError::Io { .. }))),
-        "{outcome:?}"
+        matches!(&outcome, Err(ToolError::Power(PowerError::Unserved { .. }))),
+        "there was nobody to receive it: {outcome:?}"
     );
     daemon.end().unwrap();
 }

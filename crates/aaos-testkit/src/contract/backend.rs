@@ -8,7 +8,7 @@ use aaos_core::{
     tool::Power,
 };
 use aaos_ports::{
-    Backend, Gate, LaunchSpec, PowerError, ToolError, ToolOutput, Worker, WorkerCall,
+    Act, Backend, Gate, LaunchSpec, PowerError, Question, ToolError, ToolOutput, Worker, WorkerCall,
 };
 use serde_json::{Value, json};
 use std::{
@@ -32,6 +32,8 @@ pub async fn check(backend: &dyn Backend, readable: &str) {
     powers_are_cut_to_the_grants(&*worker, readable).await;
     inspection_tells_only_of_granted_files(&*worker, readable).await;
     a_defect_stays_in_its_call(&*worker).await;
+    a_call_keeps_its_identity(&*worker).await;
+    a_question_reaches_the_tool_and_changes_nothing(backend, readable).await;
     the_deadline_ends_a_call(&*worker).await;
     a_call_that_is_not_wanted_any_longer_gives_its_place_free(&*worker).await;
     many_calls_run_at_once_or_wait(&*worker).await;
@@ -68,6 +70,7 @@ pub(super) fn call(tool: &str, input: Value) -> WorkerCall {
     static DRAWN: AtomicU64 = AtomicU64::new(1);
     let gate: Arc<dyn Gate> = Arc::new(OpenGate::default());
     WorkerCall {
+        act: Act::Perform,
         call: CallId::from_drawn(DRAWN.fetch_add(1, Ordering::Relaxed)),
         tool: tool.parse().unwrap_or_else(|error| unreachable!("{error}")),
         input,
@@ -136,7 +139,87 @@ async fn a_defect_stays_in_its_call(worker: &dyn Worker) {
         matches!(&broken, Err(ToolError::Failed(text)) if text.contains("break")),
         "{broken:?}"
     );
+    let wrecked = worker.call(call("wreck", json!({}))).await;
+    assert!(
+        matches!(&wrecked, Err(error) if !error.is_certain()),
+        "what changes something and breaks off is in doubt: {wrecked:?}"
+    );
     assert!(worker.call(call("say", json!(2))).await.is_ok());
+}
+
+async fn a_call_keeps_its_identity(worker: &dyn Worker) {
+    let call = call("who", json!({}));
+    let identity = call.call.to_string();
+    let told = worker.call(call).await;
+    assert_eq!(
+        told,
+        Ok(ToolOutput {
+            json: json!(identity)
+        })
+    );
+}
+
+/// A question about a call.
+fn question(tool: &str, input: Value, question: Question) -> WorkerCall {
+    WorkerCall {
+        act: Act::Consider(question),
+        ..call(tool, input)
+    }
+}
+
+async fn a_question_reaches_the_tool_and_changes_nothing(backend: &dyn Backend, readable: &str) {
+    let (directory, _) = readable.rsplit_once('/').unwrap_or(("", readable));
+    let write = format!("file_write: {directory}/*");
+    let read = format!("file_read: {directory}/*");
+    let input = json!({"path": readable, "text": "other words"});
+    let worker = launch(backend, spec(&[&write, &read], directory, directory)).await;
+    let evidence = json!({"head": [1, null]});
+    for (asked, word) in [
+        (Question::Evidence, "evidence"),
+        (Question::Preview, "preview"),
+        (
+            Question::Happened {
+                evidence: evidence.clone(),
+            },
+            "happened",
+        ),
+    ] {
+        let told = worker.call(question("write", input.clone(), asked)).await;
+        let told = told
+            .unwrap_or_else(|error| unreachable!("{word}: {error}"))
+            .json;
+        assert_eq!(told["asked"]["question"], word);
+        assert_eq!(
+            told["now"], "words",
+            "what would be written may be looked at"
+        );
+        if word == "happened" {
+            assert_eq!(told["asked"]["evidence"], evidence);
+        }
+    }
+    let broken = worker
+        .call(question("wreck", json!({}), Question::Preview))
+        .await;
+    assert!(
+        matches!(&broken, Err(error) if error.is_certain()),
+        "a question changes nothing: {broken:?}"
+    );
+    let late = WorkerCall {
+        deadline: Span::from_millis(50),
+        ..question("sleep", json!({}), Question::Evidence)
+    };
+    let late = worker.call(late).await;
+    assert!(matches!(late, Err(ToolError::TimedOut { .. })), "{late:?}");
+    worker.stop().await;
+    let blind = launch(backend, spec(&[&write], directory, directory)).await;
+    let asked = blind
+        .call(question("write", input, Question::Evidence))
+        .await;
+    assert!(
+        matches!(asked, Err(ToolError::Power(PowerError::Denied { .. }))),
+        "to look takes a grant to read: {asked:?}"
+    );
+    blind.stop().await;
 }
 
 async fn the_deadline_ends_a_call(worker: &dyn Worker) {

@@ -4,6 +4,7 @@ use crate::journal::{daemon_draft, draft};
 use aaos_core::{
     event::{Draft, Event, Kind, Seq},
     id::{AgentId, RunId},
+    time::Timestamp,
 };
 use aaos_ports::{Digest, Durability, Filter, Journal, JournalError, Watch, WatchItem};
 use futures::{FutureExt, StreamExt};
@@ -21,6 +22,7 @@ pub async fn journal<G>(make: impl Fn() -> (Arc<dyn Journal>, G)) {
     concurrent_appends_stay_whole(make()).await;
     what_is_read_is_what_was_written(make()).await;
     filters_narrow_together(make()).await;
+    a_time_begins_with_its_first_moment_and_ends_before_its_last(make()).await;
     a_watch_gives_the_past_and_then_what_happens(make()).await;
     a_slow_watch_misses_nothing(make()).await;
     a_watch_from_the_future_waits_for_it(make()).await;
@@ -309,6 +311,48 @@ async fn take(watch: &mut Watch, count: usize) -> Vec<Event> {
         }
     }
     events
+}
+
+async fn a_time_begins_with_its_first_moment_and_ends_before_its_last<G>(
+    (journal, _guard): Made<G>,
+) {
+    let at = Timestamp::from_micros;
+    let drafts = (1..=5_u64).map(|number| Draft {
+        time: at(number),
+        ..draft(number % 2, None, &number.to_string())
+    });
+    let drafts: Vec<Draft> = drafts.collect();
+    must("append", journal.append(drafts, Durability::Ordered)).await;
+    let within = |since: Option<u64>, until: Option<u64>| Filter {
+        since: since.map(at),
+        until: until.map(at),
+        ..Filter::default()
+    };
+    let of_one = Filter {
+        run: Some(RunId::from_drawn(1)),
+        ..within(Some(2), Some(5))
+    };
+    let cases: [(Filter, &[&str]); 6] = [
+        (within(Some(2), None), &["2", "3", "4", "5"]),
+        (within(None, Some(4)), &["1", "2", "3"]),
+        (within(Some(2), Some(4)), &["2", "3"]),
+        (of_one, &["3"]),
+        (within(Some(4), Some(4)), &[]),
+        (within(None, Some(0)), &[]),
+    ];
+    for (filter, wanted) in cases {
+        let events = must("read", journal.read(&filter, Seq(0), 100)).await;
+        assert_eq!(texts(&events), wanted, "{filter:?}");
+        let watched = journal.watch(filter.clone(), Seq(0)).take(wanted.len());
+        let watched: Vec<Event> = watched
+            .filter_map(async |item| match item {
+                Ok(WatchItem::Event(event)) => Some(event),
+                _ => None,
+            })
+            .collect()
+            .await;
+        assert_eq!(texts(&watched), wanted, "{filter:?}");
+    }
 }
 
 async fn a_watch_gives_the_past_and_then_what_happens<G>((journal, _guard): Made<G>) {

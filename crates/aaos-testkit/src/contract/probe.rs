@@ -5,7 +5,7 @@ use aaos_core::{
     tool::{Effect, Power, ToolSpec},
 };
 use aaos_ports::{
-    AnyTool, Powers, ToolError, ToolOutput,
+    AnyTool, Powers, Question, ToolError, ToolOutput,
     power::{Captured, Command, Ended, Flow, Tidy, WriteMode},
 };
 use async_trait::async_trait;
@@ -30,6 +30,10 @@ enum Act {
     Sleep,
     /// Panics.
     Break,
+    /// Panics, and would have changed something for good.
+    Wreck,
+    /// Gives back the call's identity.
+    Who,
     /// Reads the file `path`.
     Read,
     /// Writes `text` to the file `path`.
@@ -45,10 +49,12 @@ enum Act {
 }
 
 impl Act {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Say,
         Self::Sleep,
         Self::Break,
+        Self::Wreck,
+        Self::Who,
         Self::Read,
         Self::Write,
         Self::Walk,
@@ -62,6 +68,8 @@ impl Act {
             Self::Say => "say",
             Self::Sleep => "sleep",
             Self::Break => "break",
+            Self::Wreck => "wreck",
+            Self::Who => "who",
             Self::Read => "read",
             Self::Write => "write",
             Self::Walk => "walk",
@@ -75,7 +83,21 @@ impl Act {
         match self {
             Self::Read | Self::Write | Self::Walk => vec![Power::Files],
             Self::Start => vec![Power::Exec],
-            Self::Say | Self::Sleep | Self::Break | Self::Fetch | Self::Shout => Vec::new(),
+            Self::Say
+            | Self::Sleep
+            | Self::Break
+            | Self::Wreck
+            | Self::Who
+            | Self::Fetch
+            | Self::Shout => Vec::new(),
+        }
+    }
+
+    const fn effect(self) -> Effect {
+        match self {
+            Self::Wreck => Effect::Irreversible,
+            Self::Write => Effect::Reversible,
+            _ => Effect::Pure,
         }
     }
 }
@@ -94,7 +116,8 @@ impl Probe {
             summary: "Probe.".to_owned(),
             input_schema: json!({"type": "object"}),
             powers: act.powers(),
-            effect: Effect::Pure,
+            effect: act.effect(),
+            recovery: aaos_core::tool::Recovery::ByEffect,
             deadline: aaos_ports::tool::DEADLINE,
         };
         Self { act, spec }
@@ -129,7 +152,7 @@ impl AnyTool for Probe {
                 args: texts(input, "args"),
                 workspace: text(input, "directory"),
             }],
-            Act::Say | Act::Sleep | Act::Break | Act::Fetch | Act::Shout => Vec::new(),
+            _ => Vec::new(),
         })
     }
 
@@ -138,7 +161,8 @@ impl AnyTool for Probe {
             Act::Say => input,
             Act::Sleep => sleep().await,
             #[allow(clippy::panic, reason = "what a defective tool does")]
-            Act::Break => panic!("a defect"),
+            Act::Break | Act::Wreck => panic!("a defect"),
+            Act::Who => json!(powers.call().to_string()),
             Act::Read => read(&text(&input, "path"), powers)?,
             Act::Write => {
                 let (path, content) = (text(&input, "path"), text(&input, "text"));
@@ -154,6 +178,27 @@ impl AnyTool for Probe {
             Act::Shout => json!("x".repeat(20 * 1024 * 1024)),
         };
         Ok(ToolOutput { json })
+    }
+
+    /// Tells what it was asked, and of a write what stands at its path.
+    async fn consider(
+        &self,
+        question: Question,
+        input: Value,
+        powers: &Powers,
+    ) -> Result<ToolOutput, ToolError> {
+        let now = match self.act {
+            Act::Write => read(&text(&input, "path"), powers)?,
+            Act::Sleep => sleep().await,
+            #[allow(clippy::panic, reason = "what a defective tool does")]
+            Act::Break | Act::Wreck => panic!("a defect"),
+            _ => Value::Null,
+        };
+        let asked = serde_json::to_value(question);
+        let asked = asked.map_err(|error| ToolError::Failed(error.to_string()))?;
+        Ok(ToolOutput {
+            json: json!({ "asked": asked, "now": now }),
+        })
     }
 }
 

@@ -2,18 +2,23 @@
 //!
 //! Arguments that lead cargo to another directory or another configuration are refused, so that a grant's directory
 //! means what it says. Build scripts, tests and what `run` starts are programs like cargo itself, and as confined.
+//!
+//! What only builds, formats, reads or tests may be done again after it was cut off: the result is the same. What `run`
+//! starts may do anything, and the operator is asked.
 
 use super::program::{self, Report};
 use aaos_core::{
+    approval::Preview,
     capability::Need,
     text,
     time::Span,
-    tool::{Effect, Power},
+    tool::{Effect, Power, Recovery},
 };
-use aaos_ports::{Powers, Tool, ToolError, power::Command, tool::About};
+use aaos_ports::{Happened, Powers, Tool, ToolError, power::Command, tool::About};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Longest time of one call: a workspace of a few hundred crates built from nothing.
 const DEADLINE: Span = Span::from_secs(900);
@@ -112,6 +117,7 @@ impl Tool for CargoRun {
         summary: "Run cargo in a directory: check, build, test, clippy, fmt and the like, offline unless asked otherwise. A failed build or test is an answer, with its exit code.",
         powers: &[Power::Exec],
         effect: Effect::Reversible,
+        recovery: Recovery::Looks,
         deadline: DEADLINE,
     };
 
@@ -121,15 +127,45 @@ impl Tool for CargoRun {
 
     async fn run(&self, input: Input, powers: &Powers) -> Result<Output, ToolError> {
         let exec = powers.exec()?;
-        stay(&input.args)?;
-        let command = command(&input);
-        program::check(Self::ABOUT.name, &command)?;
+        let command = checked(&input)?;
         let report = Report::from(exec.run(command)?);
         Ok(Output {
             diagnostics: diagnostics(&report.stderr),
             report,
         })
     }
+
+    async fn evidence(&self, input: &Input, _powers: &Powers) -> Result<Option<Value>, ToolError> {
+        checked(input)?;
+        Ok(Some(json!({ "subcommand": input.subcommand.word() })))
+    }
+
+    async fn happened(
+        &self,
+        input: &Input,
+        _evidence: &Value,
+        _powers: &Powers,
+    ) -> Result<Happened, ToolError> {
+        Ok(match input.subcommand {
+            Subcommand::Run => Happened::Unknown {
+                why: "what the program does that `cargo run` starts is not known to this tool"
+                    .to_owned(),
+            },
+            _ => Happened::No,
+        })
+    }
+
+    async fn preview(&self, input: &Input, _powers: &Powers) -> Result<Option<Preview>, ToolError> {
+        Ok(Some(program::preview(&checked(input)?)))
+    }
+}
+
+/// The command, if it stays where it is put.
+fn checked(input: &Input) -> Result<Command, ToolError> {
+    stay(&input.args)?;
+    let command = command(input);
+    program::check(CargoRun::ABOUT.name, &command)?;
+    Ok(command)
 }
 
 fn command(input: &Input) -> Command {

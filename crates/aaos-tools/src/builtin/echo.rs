@@ -1,6 +1,9 @@
 //! `echo`: what it was given.
 
-use aaos_core::{capability::Need, tool::Effect};
+use aaos_core::{
+    capability::Need,
+    tool::{Effect, Recovery},
+};
 use aaos_ports::{Powers, Tool, ToolError, tool::About};
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -30,6 +33,7 @@ impl Tool for Echo {
         summary: "Give back a text unchanged.",
         powers: &[],
         effect: Effect::Pure,
+        recovery: Recovery::ByEffect,
         deadline: aaos_ports::tool::DEADLINE,
     };
 

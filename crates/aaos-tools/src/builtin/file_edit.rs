@@ -3,27 +3,28 @@
 //! Refuses: creating files, text that occurs several times unless all are meant, and files that are not UTF-8, which
 //! a round trip would damage.
 
-use super::read;
+use super::{
+    change::{self, State},
+    read,
+};
 use aaos_core::{
+    approval::Preview,
     capability::Need,
     text,
-    tool::{Effect, Power},
+    tool::{Effect, Power, Recovery},
 };
-use aaos_ports::{PowerError, Powers, Tool, ToolError, power::WriteMode, tool::About};
+use aaos_ports::{
+    Files, Happened, PowerError, Powers, Tool, ToolError, power::WriteMode, tool::About,
+};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use similar::TextDiff;
-use std::time::Duration;
+use serde_json::Value;
 
 /// Most bytes of either text.
 const SIDE_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes of the file, before and after.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Most bytes of the difference that are shown.
-const DIFF_BYTES_MAX: usize = 16 * 1024;
-/// Longest that a smallest difference is looked for; after that a larger one does.
-const DIFF_WAIT: Duration = Duration::from_millis(500);
 
 /// Replaces text in a file.
 pub(super) struct FileEdit;
@@ -42,13 +43,42 @@ pub(super) struct Input {
     replace_all: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct Output {
     path: String,
     replacements: usize,
     bytes_before: usize,
     bytes_after: usize,
     diff: String,
+}
+
+/// What is recorded before the change: enough to tell later which of the two the file is, and to answer as if it had
+/// just been made.
+#[derive(Serialize, Deserialize)]
+struct Evidence {
+    before: String,
+    after: String,
+    output: Output,
+}
+
+/// A change that has been worked out and not made.
+struct Planned {
+    before: String,
+    after: String,
+    path: String,
+    replacements: usize,
+}
+
+impl Planned {
+    fn output(self) -> Output {
+        Output {
+            replacements: self.replacements,
+            bytes_before: self.before.len(),
+            bytes_after: self.after.len(),
+            diff: change::diff(&self.before, &self.after, &self.path),
+            path: self.path,
+        }
+    }
 }
 
 #[async_trait]
@@ -60,6 +90,7 @@ impl Tool for FileEdit {
         summary: "Replace a text in an existing file by another; answers with the difference.",
         powers: &[Power::Files],
         effect: Effect::Reversible,
+        recovery: Recovery::Looks,
         deadline: aaos_ports::tool::DEADLINE,
     };
 
@@ -68,28 +99,85 @@ impl Tool for FileEdit {
     }
 
     async fn run(&self, input: Input, powers: &Powers) -> Result<Output, ToolError> {
-        check(&input)?;
         let files = powers.files()?;
-        let file = files.open(&input.path)?;
-        let path = file.path.clone();
-        let before = String::from_utf8(read::whole(file, FILE_BYTES_MAX)?).map_err(|_| {
-            ToolError::Failed(format!(
-                "{} is not UTF-8 text; editing would damage it",
-                text::preview(&path, 512)
-            ))
-        })?;
-        let replacements = count(&before, &input, &path)?;
-        let bytes_after = size_after(&before, &input, replacements)?;
-        let after = before.replace(&input.old_string, &input.new_string);
-        files.write(&path, after.as_bytes(), WriteMode::Replace)?;
-        Ok(Output {
-            replacements,
-            bytes_before: before.len(),
-            bytes_after,
-            diff: diff(&before, &after, &path),
-            path,
-        })
+        let planned = plan(&input, files)?;
+        files.write(&planned.path, planned.after.as_bytes(), WriteMode::Replace)?;
+        Ok(planned.output())
     }
+
+    async fn evidence(&self, input: &Input, powers: &Powers) -> Result<Option<Value>, ToolError> {
+        let planned = plan(input, powers.files()?)?;
+        let digest = |text: &str| State::of(text.as_bytes()).digest.unwrap_or_default();
+        let evidence = Evidence {
+            before: digest(&planned.before),
+            after: digest(&planned.after),
+            output: planned.output(),
+        };
+        let json = serde_json::to_value(&evidence);
+        json.map(Some)
+            .map_err(|error| ToolError::Failed(error.to_string()))
+    }
+
+    async fn happened(
+        &self,
+        _input: &Input,
+        evidence: &Value,
+        powers: &Powers,
+    ) -> Result<Happened, ToolError> {
+        let unknown = |why: String| Ok(Happened::Unknown { why });
+        let Ok(seen) = Evidence::deserialize(evidence) else {
+            return unknown("what was seen before the edit is not on record".to_owned());
+        };
+        let (now, _) = change::seen(powers.files()?, &seen.output.path, &[])?;
+        let digest = now.as_ref().and_then(|now| now.digest.as_deref());
+        if digest == Some(&seen.after) {
+            let output = serde_json::to_value(&seen.output);
+            let output = output.map_err(|error| ToolError::Failed(error.to_string()))?;
+            return Ok(Happened::Yes { output });
+        }
+        if digest == Some(&seen.before) {
+            return Ok(Happened::No);
+        }
+        unknown(format!(
+            "{} is neither what it was before the edit (digest {}) nor what the edit makes of it (digest {}); it is {}",
+            text::preview(&seen.output.path, 512),
+            seen.before,
+            seen.after,
+            State::words(now.as_ref())
+        ))
+    }
+
+    async fn preview(&self, input: &Input, powers: &Powers) -> Result<Option<Preview>, ToolError> {
+        let Planned {
+            before,
+            after,
+            path,
+            ..
+        } = plan(input, powers.files()?)?;
+        Ok(Some(change::preview(path, &before, &after)))
+    }
+}
+
+/// Works out what an edit makes of its file.
+fn plan(input: &Input, files: &dyn Files) -> Result<Planned, ToolError> {
+    check(input)?;
+    let file = files.open(&input.path)?;
+    let path = file.path.clone();
+    let before = String::from_utf8(read::whole(file, FILE_BYTES_MAX)?).map_err(|_| {
+        ToolError::Failed(format!(
+            "{} is not UTF-8 text; editing would damage it",
+            text::preview(&path, 512)
+        ))
+    })?;
+    let replacements = count(&before, input, &path)?;
+    check_size(&before, input, replacements)?;
+    let after = before.replace(&input.old_string, &input.new_string);
+    Ok(Planned {
+        before,
+        after,
+        path,
+        replacements,
+    })
 }
 
 fn check(input: &Input) -> Result<(), ToolError> {
@@ -136,8 +224,8 @@ fn count(before: &str, input: &Input, path: &str) -> Result<usize, ToolError> {
     }
 }
 
-/// The file's size after the change; refused before anything is built if that is too much.
-fn size_after(before: &str, input: &Input, replacements: usize) -> Result<usize, ToolError> {
+/// Refuses a change that makes the file too large, before anything is built.
+fn check_size(before: &str, input: &Input, replacements: usize) -> Result<(), ToolError> {
     let removed = replacements.saturating_mul(input.old_string.len());
     let added = replacements.saturating_mul(input.new_string.len());
     let after = before.len().saturating_sub(removed).saturating_add(added);
@@ -149,23 +237,5 @@ fn size_after(before: &str, input: &Input, replacements: usize) -> Result<usize,
         }
         .into());
     }
-    Ok(after)
-}
-
-fn diff(before: &str, after: &str, path: &str) -> String {
-    let diff = TextDiff::configure()
-        .timeout(DIFF_WAIT)
-        .diff_lines(before, after);
-    let name = text::preview(path, 512);
-    let whole = diff
-        .unified_diff()
-        .context_radius(3)
-        .header(&name, &name)
-        .to_string();
-    let shown = text::head(&whole, DIFF_BYTES_MAX);
-    if shown.len() < whole.len() {
-        format!("{shown}\n… (difference cut)\n")
-    } else {
-        whole
-    }
+    Ok(())
 }

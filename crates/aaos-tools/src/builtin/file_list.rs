@@ -3,7 +3,7 @@
 use super::pattern::{Pattern, relative};
 use aaos_core::{
     capability::Need,
-    tool::{Effect, Power},
+    tool::{Effect, Power, Recovery},
 };
 use aaos_ports::{
     Files, Powers, Tool, ToolError,
@@ -76,6 +76,7 @@ impl Tool for FileList {
         summary: "List a directory: names, kinds and sizes, sorted, at most 500.",
         powers: &[Power::Files],
         effect: Effect::Read,
+        recovery: Recovery::ByEffect,
         deadline: aaos_ports::tool::DEADLINE,
     };
 

@@ -5,7 +5,7 @@
 use super::read;
 use aaos_core::{
     capability::Need,
-    tool::{Effect, Power},
+    tool::{Effect, Power, Recovery},
 };
 use aaos_ports::{Powers, Tool, ToolError, power::OpenFile, tool::About};
 use async_trait::async_trait;
@@ -68,6 +68,7 @@ impl Tool for FileRead {
         summary: "Read a text file; lines come numbered. Page through long files with offset and limit.",
         powers: &[Power::Files],
         effect: Effect::Read,
+        recovery: Recovery::ByEffect,
         deadline: aaos_ports::tool::DEADLINE,
     };
 

@@ -3,7 +3,7 @@
 use super::read;
 use aaos_core::{
     capability::Need,
-    tool::{Effect, Power},
+    tool::{Effect, Power, Recovery},
 };
 use aaos_ports::{Files, PowerError, Powers, Tool, ToolError, power::EntryKind, tool::About};
 use async_trait::async_trait;
@@ -60,6 +60,7 @@ impl Tool for FileReadMany {
         summary: "Read up to 16 text files at once, whole, each up to 1 MiB; a file that fails does not affect the others.",
         powers: &[Power::Files],
         effect: Effect::Read,
+        recovery: Recovery::ByEffect,
         deadline: aaos_ports::tool::DEADLINE,
     };
 
@@ -143,6 +144,8 @@ fn reason(files: &dyn Files, path: &str, error: &PowerError) -> &'static str {
             Ok(EntryKind::Symlink) | Err(_) => "symlink_rejected",
         },
         PowerError::TooLarge { .. } => "too_large",
-        PowerError::Io { .. } => "open_failed",
+        PowerError::Io { .. } | PowerError::Lost { .. } | PowerError::Unserved { .. } => {
+            "open_failed"
+        }
     }
 }

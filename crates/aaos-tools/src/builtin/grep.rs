@@ -6,7 +6,7 @@ use super::pattern::{Pattern, relative};
 use aaos_core::{
     capability::Need,
     text,
-    tool::{Effect, Power},
+    tool::{Effect, Power, Recovery},
 };
 use aaos_ports::{
     Files, Powers, Tool, ToolError,
@@ -73,6 +73,7 @@ impl Tool for Grep {
         summary: "Find lines that match a regular expression, in a file or beneath a directory; at most 200 matches.",
         powers: &[Power::Files],
         effect: Effect::Read,
+        recovery: Recovery::ByEffect,
         deadline: aaos_ports::tool::DEADLINE,
     };
 

@@ -1,6 +1,7 @@
 //! The table of built-in tools. A tool is a file beside this one and a line in [`builtin`].
 
 mod cargo_run;
+mod change;
 mod echo;
 mod file_edit;
 mod file_list;
@@ -9,6 +10,7 @@ mod file_read_many;
 mod file_write;
 mod git_commit;
 mod grep;
+mod http_send;
 mod pattern;
 mod program;
 mod read;
@@ -38,6 +40,7 @@ pub fn builtin() -> Vec<Arc<dyn AnyTool>> {
         described(git_commit::GitCommit),
         described(shell::Shell),
         described(web_fetch::WebFetch),
+        described(http_send::HttpSend),
         described(spawn_agent::SpawnAgent),
         described(spawn_agents::SpawnAgents),
     ]
@@ -77,6 +80,7 @@ mod tests {
                 "git_commit",
                 "shell",
                 "web_fetch",
+                "http_send",
                 "spawn_agent",
                 "spawn_agents"
             ]

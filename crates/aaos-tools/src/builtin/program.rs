@@ -3,7 +3,7 @@
 //! A program that ends with another code than zero has run, and its tool has done what it was asked: the code is part
 //! of the answer.
 
-use aaos_core::capability::Need;
+use aaos_core::{approval::Preview, capability::Need};
 use aaos_ports::{
     ToolError,
     power::{Captured, Command, Ended, Finished},
@@ -87,6 +87,15 @@ pub(super) fn command(program: &str, args: Vec<String>, directory: &str) -> Comm
         env: Vec::new(),
         stdin: Vec::new(),
         output_bytes_max: OUTPUT_BYTES_MAX,
+    }
+}
+
+/// A command, for a person to judge.
+pub(super) fn preview(command: &Command) -> Preview {
+    let program = std::iter::once(command.program.clone());
+    Preview::Program {
+        directory: command.directory.clone(),
+        argv: program.chain(command.args.iter().cloned()).collect(),
     }
 }
 

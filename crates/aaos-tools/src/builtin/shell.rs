@@ -1,13 +1,15 @@
 //! `shell`: one command, by the shell or by itself.
 //!
 //! The shell is a program like any other and starts only what is granted beside it. A command that ends with another
-//! code than zero is an answer, not an error.
+//! code than zero is an answer, not an error. What a command cut off in the middle has done nobody can look up: the
+//! operator is asked.
 
 use super::program::{self, Report};
 use aaos_core::{
+    approval::Preview,
     capability::Need,
     time::Span,
-    tool::{Effect, Power},
+    tool::{Effect, Power, Recovery},
 };
 use aaos_ports::{Powers, Tool, ToolError, power::Command, tool::About};
 use async_trait::async_trait;
@@ -50,6 +52,7 @@ impl Tool for Shell {
         summary: "Run one command to its end, by `sh -c` or as a program with arguments; answers with exit code and output. Only granted programs start.",
         powers: &[Power::Exec],
         effect: Effect::Irreversible,
+        recovery: Recovery::ByEffect,
         deadline: DEADLINE,
     };
 
@@ -59,23 +62,33 @@ impl Tool for Shell {
 
     async fn run(&self, input: Input, powers: &Powers) -> Result<Report, ToolError> {
         let exec = powers.exec()?;
-        let wrong = |problem: String| ToolError::Input {
-            tool: Self::ABOUT.name.to_owned(),
-            problem,
-        };
-        if input.command.trim().is_empty() {
-            return Err(wrong("command: it is empty".to_owned()));
-        }
-        if input.stdin.len() > STDIN_BYTES_MAX {
-            return Err(wrong(format!(
-                "stdin: at most {STDIN_BYTES_MAX} bytes; write what is longer to a file first"
-            )));
-        }
-        let mut command = command(&input);
-        program::check(Self::ABOUT.name, &command)?;
+        let mut command = checked(&input)?;
         command.stdin = input.stdin.into_bytes();
         Ok(Report::from(exec.run(command)?))
     }
+
+    async fn preview(&self, input: &Input, _powers: &Powers) -> Result<Option<Preview>, ToolError> {
+        Ok(Some(program::preview(&checked(input)?)))
+    }
+}
+
+/// The command, if a system would start it.
+fn checked(input: &Input) -> Result<Command, ToolError> {
+    let wrong = |problem: String| ToolError::Input {
+        tool: Shell::ABOUT.name.to_owned(),
+        problem,
+    };
+    if input.command.trim().is_empty() {
+        return Err(wrong("command: it is empty".to_owned()));
+    }
+    if input.stdin.len() > STDIN_BYTES_MAX {
+        return Err(wrong(format!(
+            "stdin: at most {STDIN_BYTES_MAX} bytes; write what is longer to a file first"
+        )));
+    }
+    let command = command(input);
+    program::check(Shell::ABOUT.name, &command)?;
+    Ok(command)
 }
 
 fn command(input: &Input) -> Command {

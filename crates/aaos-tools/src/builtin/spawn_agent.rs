@@ -6,7 +6,7 @@ use aaos_core::{
     capability::Need,
     id::RoleName,
     plan::{Item, Param},
-    tool::{Effect, Power},
+    tool::{Effect, Power, Recovery},
     value::Value,
 };
 use aaos_ports::{PowerError, Powers, Tool, ToolError, power::Child, tool::About};
@@ -61,6 +61,7 @@ impl Tool for SpawnAgent {
         summary: "Start one agent of a role on a task and wait for its output. It can do no more than you can.",
         powers: &[Power::Spawn],
         effect: Effect::Irreversible,
+        recovery: Recovery::GoesOn,
         deadline: aaos_ports::tool::DEADLINE,
     };
 

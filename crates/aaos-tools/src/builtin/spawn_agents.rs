@@ -3,7 +3,7 @@
 use super::spawn_agent;
 use aaos_core::{
     capability::Need,
-    tool::{Effect, Power},
+    tool::{Effect, Power, Recovery},
 };
 use aaos_ports::{Powers, Tool, ToolError, tool::About};
 use async_trait::async_trait;
@@ -48,6 +48,7 @@ impl Tool for SpawnAgents {
         summary: "Start up to 16 agents at once and wait for all; one that fails does not affect the others.",
         powers: &[Power::Spawn],
         effect: Effect::Irreversible,
+        recovery: Recovery::GoesOn,
         deadline: aaos_ports::tool::DEADLINE,
     };
 

@@ -8,7 +8,7 @@ use aaos_core::{
     capability::Need,
     text,
     time::Span,
-    tool::{Effect, Power},
+    tool::{Effect, Power, Recovery},
 };
 use aaos_ports::{
     Powers, Tool, ToolError,
@@ -81,6 +81,7 @@ impl Tool for WebFetch {
         summary: "Fetch a web address: pages come as readable Markdown, JSON and text as they are. Write `{{secret:NAME}}` in a header to send a secret you were granted.",
         powers: &[Power::Http],
         effect: Effect::Read,
+        recovery: Recovery::ByEffect,
         deadline: aaos_ports::tool::DEADLINE,
     };
 
@@ -89,9 +90,15 @@ impl Tool for WebFetch {
     }
 
     async fn run(&self, input: Input, powers: &Powers) -> Result<Output, ToolError> {
-        let url = address(&input.url)?;
+        let url = address(Self::ABOUT.name, &input.url)?;
         let bytes_max = input.max_bytes.clamp(1, BYTES_MAX);
-        let headers = headers(input.headers)?;
+        let mut headers = headers(Self::ABOUT.name, input.headers)?;
+        if !headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("accept"))
+        {
+            headers.push(("accept".to_owned(), ACCEPT.to_owned()));
+        }
         let request = HttpRequest {
             method: "GET".to_owned(),
             url,
@@ -108,9 +115,10 @@ impl Tool for WebFetch {
     }
 }
 
-fn address(written: &str) -> Result<Url, ToolError> {
+/// The address a request of this tool goes to.
+pub(super) fn address(tool: &str, written: &str) -> Result<Url, ToolError> {
     let wrong = |problem: String| ToolError::Input {
-        tool: WebFetch::ABOUT.name.to_owned(),
+        tool: tool.to_owned(),
         problem,
     };
     let url = Url::parse(written.trim()).map_err(|error| {
@@ -128,24 +136,20 @@ fn address(written: &str) -> Result<Url, ToolError> {
 }
 
 /// The headers to send. What a name or a value may hold is the HTTP power's matter.
-fn headers(asked: BTreeMap<String, String>) -> Result<Vec<(String, String)>, ToolError> {
+pub(super) fn headers(
+    tool: &str,
+    asked: BTreeMap<String, String>,
+) -> Result<Vec<(String, String)>, ToolError> {
     let long = |(name, value): (&String, &String)| name.len() + value.len() > HEADER_BYTES_MAX;
     if asked.len() > HEADERS_MAX || asked.iter().any(long) {
         return Err(ToolError::Input {
-            tool: WebFetch::ABOUT.name.to_owned(),
+            tool: tool.to_owned(),
             problem: format!(
                 "headers: at most {HEADERS_MAX}, each of at most {HEADER_BYTES_MAX} bytes"
             ),
         });
     }
-    let mut headers: Vec<(String, String)> = asked.into_iter().collect();
-    if !headers
-        .iter()
-        .any(|(name, _)| name.eq_ignore_ascii_case("accept"))
-    {
-        headers.push(("accept".to_owned(), ACCEPT.to_owned()));
-    }
-    Ok(headers)
+    Ok(asked.into_iter().collect())
 }
 
 fn output(answer: &HttpAnswer, bytes_max: usize) -> Output {
@@ -163,7 +167,7 @@ fn output(answer: &HttpAnswer, bytes_max: usize) -> Output {
 }
 
 /// An answer's body as text.
-fn page(answer: &HttpAnswer) -> readable::Page {
+pub(super) fn page(answer: &HttpAnswer) -> readable::Page {
     let plain = |text: String| readable::Page {
         title: String::new(),
         text,
@@ -244,6 +248,7 @@ mod tests {
             status: 200,
             url,
             content_type: content_type.to_owned(),
+            headers: Vec::new(),
             body: body.to_vec(),
             truncated: false,
         }

@@ -5,6 +5,7 @@
 use super::limits::{
     ANSWER_BYTES_MAX, ANSWER_BYTES_SHORT, ANSWERS_LONG_MAX, ERROR_BYTES_MAX, WORDS_BYTES_MAX,
 };
+use crate::defect::{self, Changes};
 use aaos_core::{id::ToolName, text};
 use aaos_ports::ToolError;
 use serde_json::Value;
@@ -30,17 +31,19 @@ impl Reading {
     pub(super) async fn read(
         &self,
         tool: &ToolName,
+        changes: Changes,
         outcome: Result<String, ToolError>,
     ) -> Result<Result<Value, ToolError>, NoJson> {
         let words = match outcome {
             Ok(words) => words,
-            Err(error) => return Ok(Err(bounded(error))),
+            Err(error) => return Ok(Err(bounded(tool, error))),
         };
         let bytes = words.len();
         if bytes > ANSWER_BYTES_MAX {
-            return Ok(Err(ToolError::Failed(format!(
+            let reason = format!(
                 "{tool} answered with {bytes} bytes, and {ANSWER_BYTES_MAX} are the most there may be; ask for less"
-            ))));
+            );
+            return Ok(Err(defect::broken(tool, changes, reason)));
         }
         if bytes > ANSWER_BYTES_SHORT {
             return self.read_long(words).await.map(Ok);
@@ -64,13 +67,17 @@ fn parse(words: &str) -> Result<Value, NoJson> {
     serde_json::from_str(words).map_err(|error| NoJson(error.to_string()))
 }
 
-/// An error as a worker may word it; one that goes on and on is cut.
-fn bounded(error: ToolError) -> ToolError {
+/// An error as a worker may word it; one that goes on and on is cut, and stays as certain as it was.
+fn bounded(tool: &ToolName, error: ToolError) -> ToolError {
     let words = error.to_string();
     if words.len() <= ERROR_BYTES_MAX {
         return error;
     }
-    ToolError::Failed(text::preview(&words, WORDS_BYTES_MAX))
+    let changes = match error.is_certain() {
+        true => Changes::No,
+        false => Changes::Yes,
+    };
+    defect::broken(tool, changes, text::preview(&words, WORDS_BYTES_MAX))
 }
 
 #[cfg(test)]
@@ -79,7 +86,7 @@ mod tests {
 
     async fn read(outcome: Result<String, ToolError>) -> Result<Result<Value, ToolError>, NoJson> {
         Reading::default()
-            .read(&"say".parse().unwrap(), outcome)
+            .read(&"say".parse().unwrap(), Changes::No, outcome)
             .await
     }
 
@@ -103,6 +110,18 @@ mod tests {
             panic!("an error");
         };
         assert!(words.len() <= WORDS_BYTES_MAX + 8);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_to_have_happened_stays_in_doubt_however_it_is_worded() {
+        let reason = "x".repeat(ERROR_BYTES_MAX + 1);
+        let tool = "say".to_owned();
+        let doubt = read(Err(ToolError::WorkerLost { tool, reason })).await;
+        assert!(matches!(doubt, Ok(Err(error)) if !error.is_certain()));
+        let long = Ok("x".repeat(ANSWER_BYTES_MAX + 1));
+        let (reading, tool) = (Reading::default(), "say".parse().unwrap());
+        let doubt = reading.read(&tool, Changes::Yes, long);
+        assert!(matches!(doubt.await, Ok(Err(error)) if !error.is_certain()));
     }
 
     #[tokio::test]

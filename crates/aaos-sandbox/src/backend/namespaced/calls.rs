@@ -4,9 +4,9 @@
 //! Whoever is asked for a gate or an act is asked here; a call that is over has neither.
 
 use super::{egress::Asker, limits::ANSWER_SLACK};
-use crate::stop::Stop;
+use crate::{act, stop::Stop};
 use aaos_core::{capability::Need, id::CallId};
-use aaos_ports::{AnyTool, Gate, PowerError, ToolError};
+use aaos_ports::{Act, AnyTool, Gate, PowerError, ToolError};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -43,24 +43,31 @@ pub(super) type Outcome = Result<String, ToolError>;
 #[derive(Clone)]
 pub(super) struct Asked {
     tool: Arc<dyn AnyTool>,
+    act: Arc<Act>,
     input: Arc<serde_json::Value>,
     needs: Arc<OnceLock<Result<Vec<Need>, ToolError>>>,
     pub(super) stop: Stop,
 }
 
 impl Asked {
-    pub(super) fn new(tool: Arc<dyn AnyTool>, input: Arc<serde_json::Value>) -> Self {
+    pub(super) fn new(
+        tool: Arc<dyn AnyTool>,
+        act: Arc<Act>,
+        input: Arc<serde_json::Value>,
+    ) -> Self {
         Self {
             tool,
+            act,
             input,
             needs: Arc::default(),
             stop: Stop::default(),
         }
     }
 
-    /// What the call declared, worked out when it is first asked for.
+    /// What the call declares, worked out when it is first asked for.
     pub(super) fn needs(&self) -> Result<Vec<Need>, PowerError> {
-        let needs = self.needs.get_or_init(|| self.tool.needs(&self.input));
+        let declared = || act::needs(&*self.tool, &self.act, &self.input);
+        let needs = self.needs.get_or_init(declared);
         needs.clone().map_err(|error| PowerError::Denied {
             need: "a file".to_owned(),
             axis: "input".to_owned(),

@@ -3,6 +3,8 @@
 //! Refuses: deciding. Every question goes to the gate of the call it is for, and is refused if there is none. A broker
 //! that says what makes no sense is killed; what it did for workers ends with it.
 
+use super::guard::Guard;
+use super::limits::LAUNCH_ATTEMPTS_MAX;
 use crate::{
     protocol::{
         EgressOrder, EgressReport, VERSION, Verdict,
@@ -15,7 +17,7 @@ use aaos_ports::{Admitted, Connection, Gate, LaunchError, PowerError};
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -58,16 +60,18 @@ pub trait Asker: Send + Sync {
 /// The egress broker. Its process starts with the first worker that needs it, and again when it was lost.
 pub struct Egress {
     binary: PathBuf,
+    guard: Arc<Guard>,
     broker: tokio::sync::Mutex<Option<Arc<Broker>>>,
     workers: AtomicU64,
 }
 
 impl Egress {
-    /// A broker that runs this binary. Starts nothing yet.
+    /// A broker that runs this binary, and holds this lock as long as it lives. Starts nothing yet.
     #[must_use]
-    pub fn new(binary: PathBuf) -> Self {
+    pub fn new(binary: PathBuf, guard: Arc<Guard>) -> Self {
         Self {
             binary,
+            guard,
             broker: tokio::sync::Mutex::new(None),
             workers: AtomicU64::new(0),
         }
@@ -78,6 +82,19 @@ impl Egress {
     /// # Errors
     /// The broker could not be started, or says that it cannot be confined.
     pub async fn attach(&self, asker: Arc<dyn Asker>) -> Result<(Attached, OwnedFd), LaunchError> {
+        for _ in 0..LAUNCH_ATTEMPTS_MAX {
+            if let Some(made) = self.hand_over(Arc::clone(&asker)).await? {
+                return Ok(made);
+            }
+        }
+        Err(lost())
+    }
+
+    /// As [`Egress::attach`]; none if the broker was lost meanwhile, which says nothing of the next.
+    async fn hand_over(
+        &self,
+        asker: Arc<dyn Asker>,
+    ) -> Result<Option<(Attached, OwnedFd)>, LaunchError> {
         let broker = self.broker().await?;
         let (ours, theirs) = packets::pair().map_err(|error| {
             unfit(
@@ -100,10 +117,8 @@ impl Egress {
             order: EgressOrder::Worker { worker },
             descriptor: Some(ours),
         };
-        if attached.broker.desk.orders.send(order).await.is_err() {
-            return Err(lost());
-        }
-        Ok((attached, theirs))
+        let taken = attached.broker.desk.orders.send(order).await.is_ok();
+        Ok(taken.then_some((attached, theirs)))
     }
 
     /// Starts the process unless it runs.
@@ -130,8 +145,18 @@ impl Egress {
         }
         // The one that was lost is gone, and its process with it, before there is another.
         *held = None;
-        let broker = Arc::new(Broker::start(&self.binary).await?);
-        Ok(Arc::clone(held.insert(broker)))
+        let guard = self.guard.held().await?;
+        let mut attempts = 1;
+        let broker = loop {
+            match Broker::start(&self.binary, guard).await {
+                Err(Unready::Ended(error)) if attempts < LAUNCH_ATTEMPTS_MAX => {
+                    attempts += 1;
+                    tracing::warn!(%error, "the egress broker vanished while it was started");
+                }
+                started => break started.map_err(Unready::into_error)?,
+            }
+        };
+        Ok(Arc::clone(held.insert(Arc::new(broker))))
     }
 }
 
@@ -146,6 +171,11 @@ impl Attached {
     #[must_use]
     pub fn is_served(&self) -> bool {
         self.broker.is_live()
+    }
+
+    /// Says when the broker that holds the doorbell is over.
+    pub(super) fn end(&self) -> Stop {
+        self.broker.end.clone()
     }
 }
 
@@ -197,8 +227,30 @@ struct Broker {
     process: Arc<Process>,
 }
 
+/// Why a broker is not there.
+enum Unready {
+    /// It ended while it was started; another attempt may do.
+    Ended(LaunchError),
+    /// It cannot be had.
+    Unfit(LaunchError),
+}
+
+impl From<LaunchError> for Unready {
+    fn from(error: LaunchError) -> Self {
+        Self::Unfit(error)
+    }
+}
+
+impl Unready {
+    fn into_error(self) -> LaunchError {
+        match self {
+            Self::Ended(error) | Self::Unfit(error) => error,
+        }
+    }
+}
+
 impl Broker {
-    async fn start(binary: &Path) -> Result<Self, LaunchError> {
+    async fn start(binary: &Path, guard: Option<BorrowedFd<'_>>) -> Result<Self, Unready> {
         let (process, line) = spawn(binary).map_err(|error| {
             unfit(
                 format!(
@@ -210,6 +262,10 @@ impl Broker {
         })?;
         let process = Arc::new(process);
         hello(&line).await?;
+        if guard.is_some() {
+            let sent = line.send(&EgressOrder::Hold, guard).await;
+            sent.map_err(|_| Unready::Ended(lost()))?;
+        }
         let (orders, queue) = mpsc::channel(ORDERS_MAX);
         let desk = Arc::new(Desk {
             orders,
@@ -290,35 +346,38 @@ fn spawn(binary: &Path) -> io::Result<(Process, Packets)> {
 }
 
 /// Waits for the broker's first word.
-async fn hello(line: &Packets) -> Result<(), LaunchError> {
+async fn hello(line: &Packets) -> Result<(), Unready> {
     let Ok(first) = time::timeout(HELLO_WITHIN, line.next::<EgressReport>()).await else {
         let missing = format!(
             "the egress broker said nothing within {} s",
             HELLO_WITHIN.as_secs()
         );
-        return Err(unfit(missing, "see whether the machine is overloaded"));
+        return Err(unfit(missing, "see whether the machine is overloaded").into());
     };
-    match first {
-        Ok(Some((EgressReport::Hello { version: VERSION }, _))) => Ok(()),
-        Ok(Some((EgressReport::Hello { version }, _))) => Err(unfit(
+    let error = match first {
+        Ok(Some((EgressReport::Hello { version: VERSION }, _))) => return Ok(()),
+        Ok(Some((EgressReport::Hello { version }, _))) => unfit(
             format!(
                 "the egress broker speaks version {version} of the protocol, the daemon {VERSION}"
             ),
             "install `agentd` and `aaos-egress` from one release",
-        )),
-        Ok(Some((EgressReport::Unfit { missing, next_step }, _))) => Err(unfit(
+        ),
+        Ok(Some((EgressReport::Unfit { missing, next_step }, _))) => unfit(
             format!("the egress broker cannot be confined: {missing}"),
             &next_step,
-        )),
-        Ok(None) => Err(unfit(
-            "the egress broker ended before its first word".to_owned(),
-            "start `aaos-egress` by hand to see why; see also the daemon's standard error",
-        )),
-        _ => Err(unfit(
+        ),
+        Ok(None) => {
+            return Err(Unready::Ended(unfit(
+                "the egress broker ended before its first word".to_owned(),
+                "start `aaos-egress` by hand to see why; see also the daemon's standard error",
+            )));
+        }
+        _ => unfit(
             "the egress broker's first word makes no sense".to_owned(),
             "install `agentd` and `aaos-egress` from one release",
-        )),
-    }
+        ),
+    };
+    Err(error.into())
 }
 
 fn unfit(missing: String, next_step: &str) -> LaunchError {

@@ -3,6 +3,7 @@
 //! Refuses: a launcher of another version, and reports nobody asked for; a worker nobody waits for is killed.
 
 use super::{
+    guard::Guard,
     limits::{HELLO_WITHIN, LAUNCH_WITHIN, WORDS_BYTES_MAX},
     process::Process,
 };
@@ -12,7 +13,7 @@ use crate::protocol::{
 };
 use aaos_core::{proof::Layer, text};
 use aaos_ports::LaunchError;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::{
     collections::HashMap,
     io,
@@ -37,6 +38,8 @@ const REINSTALL: &str = "reinstall aaOS, so that agentd and aaos-agent-worker ar
 pub(super) enum Fault {
     /// Whoever was to make it, or it itself, is gone; another attempt may do.
     Gone(String),
+    /// The same, where what helps is known if it happens each time.
+    Ended(LaunchError),
     /// It cannot be had.
     Refused(LaunchError),
 }
@@ -51,7 +54,7 @@ impl Fault {
     /// In the words of a launch that is given up.
     pub(super) fn into_error(self) -> LaunchError {
         match self {
-            Self::Refused(error) => error,
+            Self::Refused(error) | Self::Ended(error) => error,
             Self::Gone(what) => LaunchError {
                 layer: None,
                 missing: format!("a worker could not be started: {what}"),
@@ -66,15 +69,17 @@ impl Fault {
 pub(super) struct Launcher {
     binary: PathBuf,
     omit: Option<Layer>,
+    guard: Arc<Guard>,
     starting: Semaphore,
     running: Mutex<Option<Arc<Running>>>,
 }
 
 impl Launcher {
-    pub(super) const fn new(binary: PathBuf, omit: Option<Layer>) -> Self {
+    pub(super) const fn new(binary: PathBuf, omit: Option<Layer>, guard: Arc<Guard>) -> Self {
         Self {
             binary,
             omit,
+            guard,
             starting: Semaphore::const_new(1),
             running: Mutex::new(None),
         }
@@ -122,7 +127,8 @@ impl Launcher {
         if let Some(running) = self.current() {
             return Ok(running);
         }
-        let running = Arc::new(Running::start(&self.binary).await?);
+        let held = self.guard.held().await?;
+        let running = Arc::new(Running::start(&self.binary, held).await?);
         *self.held() = Some(Arc::clone(&running));
         Ok(running)
     }
@@ -137,7 +143,7 @@ struct Running {
 }
 
 impl Running {
-    async fn start(binary: &Path) -> Result<Self, Fault> {
+    async fn start(binary: &Path, held: Option<BorrowedFd<'_>>) -> Result<Self, Fault> {
         let path = binary.to_owned();
         let started = tokio::task::spawn_blocking(move || spawn(&path)).await;
         let started = started.map_err(|error| Fault::Gone(error.to_string()))?;
@@ -151,6 +157,10 @@ impl Running {
         })?;
         let packets = Packets::new(socket).map_err(|error| Fault::Gone(error.to_string()))?;
         hello(&packets, binary).await?;
+        if let Some(held) = held {
+            let sent = packets.send(&Order::Hold, Some(held)).await;
+            sent.map_err(|error| Fault::Gone(error.to_string()))?;
+        }
         let talk = Arc::new(Talk {
             packets,
             waiting: Mutex::new(Some(HashMap::new())),
@@ -294,7 +304,14 @@ async fn hello(packets: &Packets, binary: &Path) -> Result<(), Fault> {
         }
         Ok(Ok(Some(_)) | Err(_)) => "says what makes no sense".to_owned(),
         Ok(Ok(None)) => {
-            "ended before its first word; its reason is on the daemon's standard error".to_owned()
+            let missing = format!(
+                "{what} ended before its first word; its reason is on the daemon's standard error"
+            );
+            return Err(Fault::Ended(LaunchError {
+                layer: None,
+                missing,
+                next_step: REINSTALL.to_owned(),
+            }));
         }
         Err(_) => format!("said nothing within {} s", HELLO_WITHIN.as_secs()),
     };

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// Most workers kept ready, whatever the operator asks for: each holds a process and two descriptors.
 pub const POOL_MAX: usize = 64;
+/// Longest that the processes of a daemon that is gone are waited for. They are killed at once and gone within
+/// milliseconds; one that waits for a slow disk needs longer.
+pub(super) const GUARD_WITHIN: Duration = Duration::from_secs(10);
 /// Longest the launcher has to say that it is there. It starts in a few milliseconds; a swamped machine needs longer.
 pub(super) const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Longest a worker has to be cloned and staged, and again to confine itself. Both take a millisecond or two.
@@ -19,6 +22,8 @@ pub(super) const MOVES_MAX: usize = 16;
 pub(super) const ANSWER_SLACK: Duration = Duration::from_secs(3);
 /// Longest a worker has to answer that what was revoked is out of its reach.
 pub(super) const NARROW_WITHIN: Duration = Duration::from_secs(2);
+/// Longest until the end of the egress broker is noticed once a worker has found it gone. It is a matter of microseconds.
+pub(super) const NOTICED_WITHIN: Duration = Duration::from_secs(1);
 /// Longest a worker may leave what was sent to it unread.
 pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes waiting to be sent beyond which nothing more is read from a worker.

@@ -94,6 +94,20 @@ struct Frame {
     descriptor: Option<OwnedFd>,
 }
 
+/// Where a frame went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// Out, all of it.
+    Out,
+    /// Some of it waits.
+    Waits,
+    /// The line is broken, and nobody has the whole of it or ever will.
+    Nowhere,
+}
+
+/// The line broke.
+struct Broken;
+
 /// What is waiting in an outbox.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {
@@ -115,9 +129,8 @@ impl Outbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a whole frame, with a descriptor if there is one; true if some of it has to wait. A line that broke is
-    /// seen by whoever reads it.
-    pub(super) fn push(&self, bytes: Vec<u8>, descriptor: Option<OwnedFd>) -> bool {
+    /// Sends a whole frame, with a descriptor if there is one. A line that broke is seen by whoever reads it.
+    pub(super) fn push(&self, bytes: Vec<u8>, descriptor: Option<OwnedFd>) -> Pushed {
         let mut queue = self.queue();
         queue.frames.push_back(Frame {
             bytes,
@@ -125,16 +138,20 @@ impl Outbox {
             descriptor,
         });
         if queue.frames.len() > 1 {
-            return true;
+            return Pushed::Waits;
         }
         queue.since = Some(Instant::now());
-        queue.flush(&self.line);
-        !queue.frames.is_empty()
+        match queue.flush(&self.line) {
+            Err(Broken) => Pushed::Nowhere,
+            Ok(()) if queue.frames.is_empty() => Pushed::Out,
+            Ok(()) => Pushed::Waits,
+        }
     }
 
     /// Sends what the line takes now.
     pub(super) fn flush(&self) {
-        self.queue().flush(&self.line);
+        // The reading side sees the same end and says so.
+        let _ = self.queue().flush(&self.line);
     }
 
     /// What waits.
@@ -153,19 +170,23 @@ impl Outbox {
 }
 
 impl Queue {
-    fn flush(&mut self, line: &UnixStream) {
+    fn flush(&mut self, line: &UnixStream) -> Result<(), Broken> {
         while let Some(first) = self.frames.front_mut() {
             match first.send(line) {
-                Ok(0) => return,
+                Ok(0) => return Ok(()),
                 Ok(_) => self.since = Some(Instant::now()),
-                // Nobody will read the rest. The reading side sees the same end and says so.
-                Err(_) => return self.clear(),
+                Err(_) => {
+                    // Nobody will read the rest.
+                    self.clear();
+                    return Err(Broken);
+                }
             }
             if first.left() == 0 {
                 self.frames.pop_front();
             }
         }
         self.since = None;
+        Ok(())
     }
 
     fn clear(&mut self) {

@@ -10,6 +10,7 @@ mod canary;
 mod cgroup;
 mod desk;
 pub mod egress;
+mod guard;
 mod launcher;
 mod limits;
 mod line;
@@ -20,6 +21,7 @@ mod session;
 mod start;
 mod worker;
 
+pub use guard::Guard;
 pub use limits::POOL_MAX;
 
 use crate::{
@@ -67,6 +69,9 @@ pub struct NamespacedConfig {
     pub omit: Option<Layer>,
     /// The runtime's own files, which no grant reaches.
     pub mask: Mask,
+    /// The file whose lock one daemon and its processes hold, so that a daemon that was killed does nothing beside the next;
+    /// none for a backend that shares nothing with any other.
+    pub lock: Option<PathBuf>,
     /// Where granted programs are looked for.
     pub toolchain: Toolchain,
 }
@@ -96,7 +101,9 @@ impl Namespaced {
     /// until the first launch or [`Namespaced::warm`].
     #[must_use]
     pub fn new(config: NamespacedConfig, tools: Vec<Arc<dyn AnyTool>>) -> Self {
-        let launcher = Arc::new(Launcher::new(config.worker.clone(), config.omit));
+        let guard = Arc::new(Guard::new(config.lock.clone()));
+        let launcher = Launcher::new(config.worker.clone(), config.omit, Arc::clone(&guard));
+        let launcher = Arc::new(launcher);
         let named = tools
             .into_iter()
             .map(|tool| (tool.spec().name.clone(), tool));
@@ -106,7 +113,7 @@ impl Namespaced {
                 own: Arc::new(OwnFiles::new(&config.mask.hidden, &config.mask.shown)),
                 pool: Pool::new(Arc::clone(&launcher), config.pool),
                 launcher,
-                egress: Egress::new(config.egress.clone()),
+                egress: Egress::new(config.egress.clone(), guard),
                 bait: OnceCell::new(),
                 delegated: OnceLock::new(),
                 acts: Arc::new(Semaphore::new(ACTS_ALL_MAX)),

@@ -12,11 +12,12 @@ use super::{
     cgroup::Cgroup,
     desk::Desk,
     egress::Attached,
-    limits::{ANSWER_SLACK, NARROW_WITHIN},
-    line::{Inbox, Outbox},
+    limits::{ANSWER_SLACK, NARROW_WITHIN, NOTICED_WITHIN},
+    line::{Inbox, Outbox, Pushed},
     process::Process,
 };
 use crate::{
+    defect,
     protocol::{
         Answer, CALLS_MAX, FRAME_BYTES_MAX, ToWorker,
         frame::{self, FrameError},
@@ -28,8 +29,9 @@ use aaos_core::{
     confine::Confinement,
     id::{CallId, ToolName},
     time::Span,
+    tool::Power,
 };
-use aaos_ports::{AnyTool, Gate, PowerError, ToolError, ToolOutput, Witness};
+use aaos_ports::{Act, AnyTool, Gate, PowerError, ToolError, ToolOutput, Witness};
 use rustix::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::{
@@ -64,6 +66,8 @@ pub(super) struct Session {
     /// What the kernel lets through for it.
     pub(super) confinement: Confinement,
     attached: Mutex<Option<Attached>>,
+    /// A call found nobody at the other end of the way out.
+    unserved: Stop,
     cgroup: Option<Cgroup>,
     slots: Arc<Semaphore>,
     /// Programs of one worker run one after the other.
@@ -74,6 +78,9 @@ pub(super) struct Session {
 
 /// A call as a session takes it.
 pub(super) struct Prepared {
+    /// Its identity in its run.
+    pub(super) identity: CallId,
+    pub(super) act: Arc<Act>,
     pub(super) tool: Arc<dyn AnyTool>,
     pub(super) name: ToolName,
     pub(super) input: Arc<serde_json::Value>,
@@ -84,6 +91,27 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// What cannot be said to a worker.
+    fn unfit(&self, problem: String) -> ToolError {
+        ToolError::Input {
+            tool: self.name.to_string(),
+            problem,
+        }
+    }
+
+    /// Whether all it does is to make requests, so that one that was not made leaves nothing done.
+    fn only_asks(&self) -> bool {
+        self.tool.spec().powers == [Power::Http]
+    }
+
+    /// No worker took it.
+    pub(super) fn untaken(&self, reason: String) -> ToolError {
+        ToolError::NoWorker {
+            tool: self.name.to_string(),
+            reason,
+        }
+    }
+
     pub(super) fn lost(&self, reason: String) -> ToolError {
         ToolError::WorkerLost {
             tool: self.name.to_string(),
@@ -92,7 +120,7 @@ impl Prepared {
     }
 }
 
-/// The session ended, or is about to, before the call began.
+/// The session ended, is about to, or cannot serve the call, before anything of the call happened.
 pub(super) struct Elsewhere;
 
 impl Session {
@@ -107,6 +135,7 @@ impl Session {
             witness: parts.witness,
             confinement: parts.confinement,
             attached: Mutex::new(parts.attached),
+            unserved: Stop::default(),
             cgroup: parts.cgroup,
             slots: Arc::new(Semaphore::new(CALLS_MAX)),
             programs: Arc::new(Semaphore::new(1)),
@@ -128,9 +157,26 @@ impl Session {
 
     /// Whether its way out, if it has one, is broken.
     pub(super) fn is_cut_off(&self) -> bool {
+        if self.unserved.is_stopped() {
+            return true;
+        }
         let attached = self.attached.lock();
         let attached = attached.unwrap_or_else(PoisonError::into_inner);
         attached.as_ref().is_some_and(|way| !way.is_served())
+    }
+
+    /// Its way out does not serve it any longer. Waits until the broker's end is noticed, if that is why: whoever is
+    /// started next is to get another.
+    async fn cut_off(&self) {
+        let broker = {
+            let attached = self.attached.lock();
+            let attached = attached.unwrap_or_else(PoisonError::into_inner);
+            attached.as_ref().map(Attached::end)
+        };
+        if let Some(broker) = broker {
+            let _noticed = time::timeout(NOTICED_WITHIN, broker.stopped()).await;
+        }
+        self.unserved.stop();
     }
 
     /// Takes its way out away.
@@ -190,20 +236,25 @@ impl Session {
         call: &Prepared,
     ) -> Result<Result<ToolOutput, ToolError>, Elsewhere> {
         let id = self.calls.draw();
+        let question = match &*call.act {
+            Act::Perform => Ok(None),
+            Act::Consider(question) => serde_json::to_string(question).map(Some),
+        };
+        let question = match question {
+            Ok(question) => question,
+            Err(error) => return Ok(Err(call.unfit(error.to_string()))),
+        };
         let words = ToWorker::Call {
             call: id,
+            identity: call.identity,
+            question,
             tool: call.name.clone(),
             input: call.input.to_string(),
             deadline_ms: call.deadline.millis(),
         };
         let frame = match frame::encode(&words, FRAME_BYTES_MAX) {
             Ok(frame) => frame,
-            Err(error) => {
-                return Ok(Err(ToolError::Input {
-                    tool: call.name.to_string(),
-                    problem: error.to_string(),
-                }));
-            }
+            Err(error) => return Ok(Err(call.unfit(error.to_string()))),
         };
         let entering = self.turns(call).await?;
         let outcome = self.calls.enter(id, entering).ok_or(Elsewhere)?;
@@ -212,11 +263,20 @@ impl Session {
             id,
             answered: false,
         };
-        self.push(frame, None);
+        if self.push(frame, None) == Pushed::Nowhere {
+            // It died before it could hear of the call, which begins with another.
+            waiting.answered = true;
+            self.lose("its process ended").await;
+            return Err(Elsewhere);
+        }
         let limit = call.deadline.as_duration().saturating_add(ANSWER_SLACK);
         let outcome = time::timeout(limit, outcome).await;
         waiting.answered = matches!(outcome, Ok(Ok(_)));
         Ok(match outcome {
+            Ok(Ok(Err(ToolError::Power(PowerError::Unserved { .. })))) if call.only_asks() => {
+                self.cut_off().await;
+                return Err(Elsewhere);
+            }
             Ok(Ok(outcome)) => self.read_outcome(call, outcome).await,
             Ok(Err(_)) => Err(call.lost(self.reason())),
             Err(_) => {
@@ -238,7 +298,11 @@ impl Session {
         };
         let slot = acquire(&self.slots).await.map_err(|_| Elsewhere)?;
         Ok(Entering {
-            asked: Asked::new(Arc::clone(&call.tool), Arc::clone(&call.input)),
+            asked: Asked::new(
+                Arc::clone(&call.tool),
+                Arc::clone(&call.act),
+                Arc::clone(&call.input),
+            ),
             gate: Arc::clone(&call.gate),
             programs: call.programs,
             _turns: (slot, program),
@@ -250,7 +314,8 @@ impl Session {
         call: &Prepared,
         outcome: Result<String, ToolError>,
     ) -> Result<ToolOutput, ToolError> {
-        match self.reading.read(&call.name, outcome).await {
+        let changes = defect::changes(&*call.tool, &call.act);
+        match self.reading.read(&call.name, changes, outcome).await {
             Ok(read) => read.map(|json| ToolOutput { json }),
             Err(NoJson(problem)) => {
                 self.lose(&format!(
@@ -277,11 +342,13 @@ impl Session {
         Ok(())
     }
 
-    fn push(&self, frame: Vec<u8>, descriptor: Option<OwnedFd>) {
-        if self.outbox.push(frame, descriptor) {
+    fn push(&self, frame: Vec<u8>, descriptor: Option<OwnedFd>) -> Pushed {
+        let pushed = self.outbox.push(frame, descriptor);
+        if pushed == Pushed::Waits {
             // What the line did not take now, the session's task sends.
             self.bell.notify_one();
         }
+        pushed
     }
 
     /// Sends what a question came to.

@@ -135,6 +135,9 @@ impl Starting<'_> {
                 Err(Fault::Gone(reason)) if attempts < LAUNCH_ATTEMPTS_MAX => {
                     tracing::warn!(agent = %self.spec.agent, reason, "a worker vanished while it was started");
                 }
+                Err(Fault::Ended(error)) if attempts < LAUNCH_ATTEMPTS_MAX => {
+                    tracing::warn!(agent = %self.spec.agent, %error, "a launcher vanished while it was started");
+                }
                 outcome => return outcome.map_err(Fault::into_error),
             }
         }

@@ -172,6 +172,8 @@ impl Worker for NamespacedWorker {
             return Err(ToolError::Unknown(call.tool.to_string()));
         };
         let call = Prepared {
+            identity: call.call,
+            act: Arc::new(call.act),
             programs: tool.spec().powers.contains(&Power::Exec),
             tool: Arc::clone(tool),
             name: call.tool,
@@ -183,13 +185,19 @@ impl Worker for NamespacedWorker {
             if self.stopped.is_stopped() {
                 return Err(call.lost(End::Stopped.words()));
             }
-            let session = self.session().await.map_err(|reason| call.lost(reason))?;
-            // Otherwise it ended before the call began, and there is another.
+            let session = self.session().await;
+            let session = session.map_err(|reason| call.untaken(reason))?;
+            // Otherwise nothing of the call happened, and there is another.
             if let Ok(outcome) = session.call(&call).await {
                 return outcome;
             }
+            if session.is_cut_off() && self.serves(&session) {
+                return Err(call.untaken(format!(
+                    "its way out was lost, and it was replaced {REPLACEMENTS_MAX} times already"
+                )));
+            }
         }
-        Err(call.lost("it ended again and again before the call began".to_owned()))
+        Err(call.untaken("it ended again and again before the call began".to_owned()))
     }
 
     async fn inspect(&self, path: &str) -> Result<Option<u64>, ToolError> {
