@@ -61,6 +61,7 @@ fn tool(name: &str, fields: serde_json::Value) -> Result<ToolSpec, Box<dyn Error
         input_schema: json!({ "type": "object", "properties": fields }),
         powers: vec![],
         effect: Effect::Idempotent,
+        recovery: aaos_core::tool::Recovery::ByEffect,
         deadline: aaos_core::time::Span::from_secs(120),
     })
 }

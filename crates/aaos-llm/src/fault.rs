@@ -13,9 +13,9 @@ use std::{error::Error, time::Duration};
 pub(crate) enum Again {
     /// It would fail in the same way.
     Never,
-    /// There was no connection; worth a few quick attempts.
-    Connect,
-    /// The provider is busy; after a wait, at least this long where it says so.
+    /// The reply came only in part; worth asking for whole a few times.
+    Part,
+    /// The provider is not there, busy or broken; after a wait, at least this long where it says so.
     Later(Option<Duration>),
 }
 
@@ -45,28 +45,31 @@ impl Fault {
     }
 
     /// No answer in time.
-    pub(crate) fn timed_out(what: &str, limit: Duration) -> Self {
+    pub(crate) fn timed_out(what: &str, limit: Duration, again: Again) -> Self {
         let message = format!("{what} within {} s", limit.as_secs_f32());
         Self {
             fault: ProviderFault::TimedOut,
             status: None,
             message,
-            again: Again::Never,
+            again,
         }
     }
 
-    /// A connection that could not be made, or broke.
+    /// A connection that could not be made, or broke before it answered.
     pub(crate) fn connection(error: &reqwest::Error) -> Self {
-        let again = if error.is_connect() {
-            Again::Connect
-        } else {
-            Again::Later(None)
-        };
         Self {
             fault: ProviderFault::Unreachable,
             status: None,
             message: causes(error),
-            again,
+            again: Again::Later(None),
+        }
+    }
+
+    /// A connection that broke in the middle of an answer.
+    pub(crate) fn broken(error: &reqwest::Error) -> Self {
+        Self {
+            again: Again::Part,
+            ..Self::connection(error)
         }
     }
 
@@ -169,14 +172,24 @@ fn words(body: &Value) -> String {
     }
 }
 
-/// How long the provider asks to be left alone. The form with a date is not read: no provider here sends it, and
-/// the ordinary backoff does as well.
+/// How long the provider asks to be left alone: in milliseconds, in seconds, or as a date, which is compared with the
+/// date of the answer itself, so that no clock has to agree with another.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let number = |name: &str| text(name)?.parse::<f64>().ok();
     let span = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
+    let date = |name: &str| httpdate::parse_http_date(text(name)?).ok();
+    let until = || {
+        Some(
+            date("retry-after")?
+                .duration_since(date("date")?)
+                .unwrap_or_default(),
+        )
+    };
     number("retry-after-ms")
         .and_then(|ms| span(ms / 1_000.0))
         .or_else(|| number("retry-after").and_then(span))
+        .or_else(until)
 }
 
 /// Where a provider is, for the next step.
@@ -311,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_read_in_seconds_or_milliseconds_and_nonsense_is_not() {
+    fn a_wait_is_read_in_seconds_milliseconds_or_as_a_date_and_nonsense_is_not() {
         let wait = |name: &'static str, value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, reqwest::header::HeaderValue::from_static(value));
@@ -322,6 +335,27 @@ mod tests {
             wait("retry-after-ms", "250"),
             Some(Duration::from_millis(250))
         );
+        let dated = |date: Option<&'static str>, until: &'static str| {
+            let mut headers = HeaderMap::new();
+            let mut put = |name: &'static str, text: &'static str| {
+                headers.insert(name, reqwest::header::HeaderValue::from_static(text));
+            };
+            put("retry-after", until);
+            if let Some(date) = date {
+                put("date", date);
+            }
+            retry_after(&headers)
+        };
+        let now = "Wed, 21 Oct 2026 07:28:00 GMT";
+        assert_eq!(
+            dated(Some(now), "Wed, 21 Oct 2026 07:29:30 GMT"),
+            Some(Duration::from_secs(90))
+        );
+        assert_eq!(
+            dated(Some(now), "Wed, 21 Oct 2026 07:27:00 GMT"),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(dated(None, now), None, "no clock of ours is asked");
         for nonsense in [
             "-1",
             "soon",

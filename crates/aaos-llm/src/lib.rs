@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod assemble;
+mod door;
 mod fault;
 pub mod limits;
 mod names;

@@ -78,6 +78,7 @@ mod tests {
             input_schema: serde_json::json!({}),
             powers: vec![],
             effect: Effect::Pure,
+            recovery: aaos_core::tool::Recovery::ByEffect,
             deadline: aaos_core::time::Span::from_secs(120),
         }
     }

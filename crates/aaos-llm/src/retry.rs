@@ -1,43 +1,52 @@
-//! When to try again, and when to stop trying.
+//! When one request is made again, and when that is given up.
 //!
-//! Busy providers get a growing, jittered wait, or the wait they ask for if that is not too long. A provider
-//! without a connection gets a few quick attempts and then fails within seconds: it is most likely not there.
+//! A provider that cannot be reached, is busy or is broken is asked again with growing, jittered waits, or after the wait
+//! it asks for, until the patience with it is over. A reply that came only in part is asked for again whole, a bounded
+//! number of times, because each may have to be paid for.
 
 use crate::{
     fault::{Again, Fault},
     provider::Patience,
 };
+use aaos_core::time::Span;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::FutureExt;
 use std::{pin::Pin, time::Duration};
+use tokio::time::{Sleep, sleep};
 
-/// Most attempts to connect after the first.
-const CONNECT_RETRIES_MAX: u32 = 3;
+/// Most times one reply is asked for again after it came only in part.
+const PARTS_MAX: u32 = 5;
 
-/// The attempts of one request.
+/// Waits that double, each with a random part.
+pub(crate) fn backoff(patience: &Patience) -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(patience.backoff_first.as_duration())
+        .with_max_delay(patience.backoff_max.as_duration())
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// The attempts of one request, from its first trouble on.
 pub(crate) struct Attempts {
     backoff: ExponentialBackoff,
     failed: u32,
-    wait_asked_max: Duration,
-    /// Ends when connecting is not worth another attempt.
-    unreachable: Pin<Box<tokio::time::Sleep>>,
+    parts: u32,
+    longest: Duration,
+    /// Ends when the patience is over.
+    end: Pin<Box<Sleep>>,
 }
 
 impl Attempts {
-    /// None made yet; the time for connecting starts now.
-    pub(crate) fn new(patience: &Patience) -> Self {
-        let backoff = ExponentialBuilder::default()
-            .with_min_delay(patience.backoff_first.as_duration())
-            .with_max_delay(patience.backoff_max.as_duration())
-            .with_factor(2.0)
-            .with_jitter()
-            .with_max_times(patience.retries_max as usize)
-            .build();
+    /// None made yet; the patience, at most so long, begins now.
+    pub(crate) fn new(patience: &Patience, longest: Span) -> Self {
         Self {
-            backoff,
+            backoff: backoff(patience),
             failed: 0,
-            wait_asked_max: patience.retry_after_max.as_duration(),
-            unreachable: Box::pin(tokio::time::sleep(patience.unreachable.as_duration())),
+            parts: 0,
+            longest: longest.as_duration(),
+            end: Box::pin(sleep(longest.as_duration())),
         }
     }
 
@@ -46,20 +55,43 @@ impl Attempts {
         self.failed
     }
 
-    fn gave_up(&mut self) -> bool {
-        self.unreachable.as_mut().now_or_never().is_some()
+    /// How long the patience was, in whole seconds.
+    pub(crate) const fn seconds(&self) -> u64 {
+        self.longest.as_secs()
     }
 
-    /// How long to wait before the next; none if this fault is final.
-    pub(crate) fn wait_after(&mut self, fault: &Fault) -> Option<Duration> {
-        self.failed += 1;
-        match fault.again {
-            Again::Never => None,
-            Again::Connect if self.failed > CONNECT_RETRIES_MAX || self.gave_up() => None,
-            Again::Later(Some(asked)) if asked > self.wait_asked_max => None,
-            Again::Later(Some(asked)) => self.backoff.next().map(|own| own.max(asked)),
-            Again::Connect | Again::Later(None) => self.backoff.next(),
+    /// Waits for something, but not after the patience is over; none then.
+    pub(crate) async fn within<T>(&mut self, waiting: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = waiting => Some(done),
+            () = self.end.as_mut() => None,
         }
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.end.is_elapsed() || self.end.as_mut().now_or_never().is_some()
+    }
+
+    /// How long to wait before the next; none if this fault is final, or the wait would outlast the patience.
+    pub(crate) fn wait_after(&mut self, fault: &Fault) -> Option<Duration> {
+        self.failed = self.failed.saturating_add(1);
+        if self.is_over() {
+            return None;
+        }
+        let asked = match fault.again {
+            Again::Never => return None,
+            Again::Part => {
+                self.parts += 1;
+                if self.parts > PARTS_MAX {
+                    return None;
+                }
+                Duration::ZERO
+            }
+            Again::Later(asked) => asked.unwrap_or_default(),
+        };
+        let wait = self.backoff.next()?.max(asked);
+        (sleep(wait).deadline() <= self.end.deadline()).then_some(wait)
     }
 }
 
@@ -77,40 +109,39 @@ mod tests {
         }
     }
 
+    fn attempts() -> Attempts {
+        let patience = Patience::default();
+        Attempts::new(&patience, patience.outage)
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_provider_that_is_not_there_fails_within_seconds() {
-        let mut attempts = Attempts::new(&Patience::default());
-        let mut waited = Duration::ZERO;
-        while let Some(wait) = attempts.wait_after(&fault(Again::Connect)) {
+    async fn an_outage_of_minutes_is_waited_out_with_few_attempts() {
+        let (mut attempts, mut waited) = (attempts(), Duration::ZERO);
+        while let Some(wait) = attempts.wait_after(&fault(Again::Later(None))) {
+            sleep(wait).await;
             waited += wait;
         }
-        assert!(waited < Duration::from_secs(5), "{waited:?}");
-        assert_eq!(attempts.failed(), CONNECT_RETRIES_MAX + 1);
+        let outage = Patience::default().outage.as_duration();
+        assert!(waited <= outage && waited > outage / 10 * 9, "{waited:?}");
+        assert!(attempts.failed() < 100, "{}", attempts.failed());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn connecting_is_given_up_when_its_time_is_over() {
-        let mut attempts = Attempts::new(&Patience::default());
-        tokio::time::sleep(Patience::default().unreachable.as_duration()).await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        assert_eq!(attempts.wait_after(&fault(Again::Connect)), None);
+    async fn a_reply_in_part_is_asked_for_a_bounded_number_of_times() {
+        let mut attempts = attempts();
+        let waits = std::iter::from_fn(|| attempts.wait_after(&fault(Again::Part))).count();
+        assert_eq!(waits, PARTS_MAX as usize);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_busy_provider_is_asked_a_bounded_number_of_times() {
-        let patience = Patience::default();
-        let mut attempts = Attempts::new(&patience);
-        let waits = std::iter::from_fn(|| attempts.wait_after(&fault(Again::Later(None)))).count();
-        assert_eq!(waits, patience.retries_max as usize);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_wait_a_provider_asks_for_is_kept_up_to_a_bound() {
-        let mut attempts = Attempts::new(&Patience::default());
-        let asked = Duration::from_secs(20);
+    async fn the_wait_a_provider_asks_for_is_kept_if_the_patience_lasts_so_long() {
+        let mut attempts = attempts();
+        let asked = Duration::from_secs(200);
         let wait = attempts.wait_after(&fault(Again::Later(Some(asked))));
         assert!(wait >= Some(asked), "{wait:?}");
         let long = Duration::from_secs(3_600);
         assert_eq!(attempts.wait_after(&fault(Again::Later(Some(long)))), None);
+        sleep(Duration::from_secs(500)).await;
+        assert_eq!(attempts.wait_after(&fault(Again::Later(Some(asked)))), None);
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::{
     assemble::{Assembled, Assembly},
+    door::{Door, Turn},
     fault::{Again, Fault, Site, retry_after, short},
     limits::{
         DRAIN_WAIT, ERROR_BODY_BYTES_MAX, ERROR_BODY_WAIT, MODEL_LIST_BYTES_MAX, MODELS_LISTED_MAX,
@@ -108,6 +109,7 @@ pub(crate) struct Service<D> {
     key: Option<Secret<String>>,
     patience: Patience,
     permits: Option<Semaphore>,
+    door: Door,
     prices: Arc<Prices>,
     /// Set once the service has refused a reply's form and then answered without one.
     refuses_format: AtomicBool,
@@ -161,6 +163,7 @@ impl<D: Dialect> Service<D> {
             headers,
             key: config.key.clone(),
             patience: config.patience,
+            door: Door::new(config.patience),
             permits: config.concurrency.map(|most| Semaphore::new(most.get())),
             prices,
             refuses_format: AtomicBool::new(false),
@@ -178,30 +181,84 @@ impl<D: Dialect> Service<D> {
         self.base.join(path).map_err(Fault::bad_reply)
     }
 
-    /// Makes attempts until one succeeds or trying again is not worth it, all within the total time.
+    /// Makes attempts until one succeeds or trying again is not worth it. While the provider is down, one request at a
+    /// time asks it and the others wait.
     async fn persist<'a, T>(
         &self,
         pieces: &dyn DeltaSink,
         attempt: impl Fn() -> BoxFuture<'a, Result<T, Fault>> + Send + Sync,
     ) -> Result<T, Fault> {
-        let mut attempts = Attempts::new(&self.patience);
-        let trying = async {
-            loop {
-                let fault = match attempt().await {
-                    Ok(done) => return Ok(done),
-                    Err(fault) => fault,
-                };
-                let Some(wait) = attempts.wait_after(&fault) else {
-                    return Err(fault);
-                };
-                pieces.delta(self.retrying(&fault, attempts.failed(), wait));
-                tokio::time::sleep(wait).await;
+        let mut trouble: Option<Attempts> = None;
+        loop {
+            let turn = self.turn(pieces, &mut trouble).await?;
+            let fault = match self.whole(attempt()).await {
+                Ok(done) => {
+                    self.door.open();
+                    return Ok(done);
+                }
+                Err(fault) => fault,
+            };
+            match fault.again {
+                Again::Later(asked) => {
+                    self.door
+                        .shut(&fault, asked.unwrap_or_default(), turn.as_ref());
+                }
+                Again::Never | Again::Part => self.door.open(),
             }
+            drop(turn);
+            let attempts =
+                trouble.get_or_insert_with(|| Attempts::new(&self.patience, self.patience.outage));
+            let Some(wait) = attempts.wait_after(&fault) else {
+                return Err(given_up(fault, attempts));
+            };
+            pieces.delta(self.retrying(&fault, attempts.failed(), wait));
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// The turn to ask a provider that is down; none is needed while it answers.
+    async fn turn(
+        &self,
+        pieces: &dyn DeltaSink,
+        trouble: &mut Option<Attempts>,
+    ) -> Result<Option<Turn<'_>>, Fault> {
+        let Some(fault) = self.door.fault() else {
+            return Ok(None);
         };
+        if trouble.is_none() {
+            // It has not asked yet, and waits for what others find; whoever watches is told why.
+            pieces.delta(self.retrying(&fault, 0, Duration::ZERO));
+        }
+        let attempts =
+            trouble.get_or_insert_with(|| Attempts::new(&self.patience, self.patience.outage));
+        let passed = attempts.within(self.door.pass()).await;
+        passed.ok_or_else(|| given_up(self.door.fault().unwrap_or(fault), attempts))
+    }
+
+    /// One attempt, within the time for a whole reply.
+    async fn whole<T>(&self, attempt: BoxFuture<'_, Result<T, Fault>>) -> Result<T, Fault> {
         let total = self.patience.total.as_duration();
-        timeout(total, trying)
+        timeout(total, attempt)
             .await
-            .unwrap_or_else(|_| Err(Fault::timed_out("no whole reply", total)))
+            .unwrap_or_else(|_| Err(Fault::timed_out("no whole reply", total, Again::Never)))
+    }
+
+    /// Asks what somebody waits for and sees fail: a few attempts within seconds, whatever others find.
+    async fn look<'a, T>(
+        &self,
+        attempt: impl Fn() -> BoxFuture<'a, Result<T, Fault>> + Send + Sync,
+    ) -> Result<T, Fault> {
+        let mut attempts = Attempts::new(&self.patience, self.patience.look);
+        loop {
+            let fault = match self.whole(attempt()).await {
+                Ok(done) => return Ok(done),
+                Err(fault) => fault,
+            };
+            let Some(wait) = attempts.wait_after(&fault) else {
+                return Err(fault);
+            };
+            tokio::time::sleep(wait).await;
+        }
     }
 
     fn retrying(&self, fault: &Fault, attempt: u32, wait: Duration) -> Delta {
@@ -278,7 +335,7 @@ impl<D: Dialect> Service<D> {
         let first_byte = self.patience.first_byte.as_duration();
         let response = timeout(first_byte, request.send())
             .await
-            .map_err(|_| Fault::timed_out("no answer", first_byte))?
+            .map_err(|_| Fault::timed_out("no answer", first_byte, Again::Later(None)))?
             .map_err(|error| Fault::connection(&error))?;
         if response.status().is_success() {
             return Ok(response);
@@ -309,8 +366,8 @@ impl<D: Dialect> Service<D> {
         while !said {
             let chunk = timeout(idle, response.chunk())
                 .await
-                .map_err(|_| Fault::timed_out("nothing more of the reply came", idle))?
-                .map_err(|error| Fault::connection(&error))?;
+                .map_err(|_| Fault::timed_out("nothing more of the reply came", idle, Again::Part))?
+                .map_err(|error| Fault::broken(&error))?;
             let Some(chunk) = chunk else { break };
             let pushed = frames.push(&chunk);
             while let Some(frame) = frames.next() {
@@ -323,7 +380,11 @@ impl<D: Dialect> Service<D> {
         } else if D::ENDS == Ends::Said {
             assembly.stop = None;
         }
-        assembly.finish(names).map_err(Fault::bad_reply)
+        assembly.finish(names).map_err(|flaw| Fault {
+            // Without its end it is a connection that broke where nothing says so.
+            again: if said { Again::Never } else { Again::Part },
+            ..Fault::bad_reply(flaw)
+        })
     }
 
     fn priced(&self, request: &Request, assembled: Assembled) -> Reply {
@@ -365,7 +426,7 @@ impl<D: Dialect> Service<D> {
         let idle = self.patience.idle.as_duration();
         let body = timeout(idle, bounded(response, MODEL_LIST_BYTES_MAX))
             .await
-            .map_err(|_| Fault::timed_out("no list of models", idle))??;
+            .map_err(|_| Fault::timed_out("no list of models", idle, Again::Never))??;
         serde_json::from_slice(&body)
             .map_err(|_| Fault::bad_reply("the list of models is no JSON document"))
     }
@@ -389,7 +450,7 @@ impl<D: Dialect> Service<D> {
             provider: self.site.name.clone(),
             model: String::new(),
         };
-        self.persist(&Unheard, || Box::pin(self.listed()))
+        self.look(|| Box::pin(self.listed()))
             .await
             .map_err(|fault| self.error(&any, fault))
     }
@@ -467,9 +528,7 @@ impl<D: Dialect> Provider for Service<D> {
     }
 
     async fn probe(&self, model: &ModelRef) -> Result<(), ProviderError> {
-        let known = self
-            .persist(&Unheard, || Box::pin(self.known(&model.model)))
-            .await;
+        let known = self.look(|| Box::pin(self.known(&model.model))).await;
         known.map_err(|fault| self.error(model, fault))
     }
 
@@ -491,11 +550,17 @@ impl<D: Dialect> Provider for Service<D> {
     }
 }
 
-/// Nobody hears of retries where no reply streams.
-struct Unheard;
-
-impl DeltaSink for Unheard {
-    fn delta(&self, _: Delta) {}
+/// A fault after which nothing more is tried, with what was.
+fn given_up(mut fault: Fault, attempts: &Attempts) -> Fault {
+    if attempts.failed() > 1 || fault.again != Again::Never {
+        fault.message = format!(
+            "asked {} times in at most {} s; {}",
+            attempts.failed(),
+            attempts.seconds(),
+            fault.message
+        );
+    }
+    fault
 }
 
 fn some_of(models: &[String]) -> String {

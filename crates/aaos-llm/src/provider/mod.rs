@@ -158,7 +158,7 @@ pub fn preset(name: &str) -> Option<&'static Preset> {
     PROVIDERS.iter().find(|preset| preset.name == name)
 }
 
-/// How long a service on the network is waited for, and how often it is asked again.
+/// How long a service on the network is waited for, and how it is asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     /// Longest time to make a connection.
@@ -167,33 +167,32 @@ pub struct Patience {
     pub first_byte: Span,
     /// Longest silence within an answer.
     pub idle: Span,
-    /// Longest time for one request with all its attempts.
+    /// Longest time for one attempt, from the request to the whole reply.
     pub total: Span,
-    /// Most attempts after the first when the provider is busy.
-    pub retries_max: u32,
+    /// How long a provider that cannot be reached, is busy (429) or broken (5xx) is asked again, from a request's first
+    /// trouble on; also the longest wait that it may ask for. An operator's `patience`.
+    pub outage: Span,
+    /// The same where somebody waits for the answer of a probe or a list of models.
+    pub look: Span,
     /// First wait between two attempts; each further one is twice as long, plus a random part.
     pub backoff_first: Span,
     /// Longest such wait, before the random part.
     pub backoff_max: Span,
-    /// Longest wait that a provider may ask for; a longer one fails the request.
-    pub retry_after_max: Span,
-    /// How long a provider that cannot be connected to is tried.
-    pub unreachable: Span,
 }
 
 impl Default for Patience {
-    /// Measured against what people put up with: seconds for a server that is not there, minutes for a slow model.
+    /// Measured against what people put up with: minutes for a slow model or an outage, seconds for a look whether a
+    /// server is there. During an outage a provider gets four requests a minute.
     fn default() -> Self {
         Self {
             connect: Span::from_secs(3),
             first_byte: Span::from_secs(180),
             idle: Span::from_secs(120),
             total: Span::from_secs(900),
-            retries_max: 5,
+            outage: Span::from_secs(600),
+            look: Span::from_secs(3),
             backoff_first: Span::from_millis(250),
-            backoff_max: Span::from_secs(8),
-            retry_after_max: Span::from_secs(30),
-            unreachable: Span::from_secs(3),
+            backoff_max: Span::from_secs(10),
         }
     }
 }

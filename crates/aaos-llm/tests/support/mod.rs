@@ -369,11 +369,10 @@ pub fn quick() -> Patience {
         first_byte: Span::from_millis(400),
         idle: Span::from_millis(400),
         total: Span::from_secs(5),
-        retries_max: 2,
+        outage: Span::from_millis(300),
+        look: Span::from_millis(300),
         backoff_first: Span::from_millis(5),
-        backoff_max: Span::from_millis(20),
-        retry_after_max: Span::from_secs(2),
-        unreachable: Span::from_secs(1),
+        backoff_max: Span::from_millis(50),
     }
 }
 
@@ -437,6 +436,7 @@ pub fn tool(name: &str) -> ToolSpec {
         input_schema: json!({"type": "object", "properties": {"path": {"type": "string"}}}),
         powers: vec![],
         effect: Effect::Read,
+        recovery: aaos_core::tool::Recovery::ByEffect,
         deadline: aaos_core::time::Span::from_secs(120),
     }
 }
