@@ -94,12 +94,17 @@ async fn runtime(subtasks: usize) -> Arc<Runtime> {
         secrets: Arc::new(FakeSecrets::default()),
         clock: Arc::new(FakeClock::default()),
         ids: Arc::new(FakeIds::default()),
+        bell: None,
         config: Config {
             runs_dir: "/runs".to_owned(),
             slots: NonZeroUsize::new(16).unwrap(),
             workers_max: NonZeroUsize::new(8).unwrap(),
             version: "0".to_owned(),
             prices: "none".to_owned(),
+            budget_operator_day: Default::default(),
+            budget_day: Default::default(),
+            approval_expires: aaos_core::time::Span::from_secs(3_600),
+            effects_keyed: Vec::new(),
         },
     };
     Runtime::start(deps).await.unwrap()
@@ -118,6 +123,9 @@ async fn goal(subtasks: usize) {
             tokens: u64::MAX,
             ..Budget::default()
         },
+        role_budgets: Default::default(),
+        park: false,
+        approve: Vec::new(),
         mode: Some(Mode::Plan),
         model: None,
     };

@@ -48,6 +48,18 @@ impl Roll {
         self.names().workers.remove(&agent)
     }
 
+    /// Lets one worker leave, unless another has taken its place.
+    pub(crate) fn leave_this_worker(&self, agent: AgentId, tether: &Arc<Tether>) {
+        let mut names = self.names();
+        let same = names
+            .workers
+            .get(&agent)
+            .is_some_and(|here| Arc::ptr_eq(here, tether));
+        if same {
+            names.workers.remove(&agent);
+        }
+    }
+
     /// Tells every call that rests on one of these to end, and answers with them.
     fn end_calls(&self, ended: &Ended) -> Vec<Arc<CallGate>> {
         // Cloned first: a gate's own lock is never taken under this one.

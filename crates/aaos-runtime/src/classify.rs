@@ -21,7 +21,7 @@ pub(crate) async fn mode(run: &Run) -> Result<Mode, Failure> {
         Some(mode) => (mode, ModeSource::Explicit),
         None => (ask(run).await?, ModeSource::Classifier),
     };
-    run.record(Who::RUN, Kind::OrchestrationSelected { mode, source })
+    run.record_step(Who::RUN, Kind::OrchestrationSelected { mode, source })
         .await?;
     Ok(mode)
 }
@@ -31,6 +31,7 @@ async fn ask(run: &Run) -> Result<Mode, Failure> {
     let ask = Ask {
         who: Who::RUN,
         payer: None,
+        patience: run.patience.clone(),
         model: run.models.planner.clone(),
         purpose: Purpose::Classify { goal: goal.clone() },
         system: SYSTEM.to_owned(),

@@ -1,7 +1,10 @@
 //! What the runtime is handed at the start, complete.
 
-use crate::models::Models;
-use aaos_ports::{AnyTool, Backend, Catalog, Clock, Ids, Journal, JournalError, Provider, Secrets};
+use crate::{models::Models, purse::DayLimit};
+use aaos_core::{capability::Capability, time::Span};
+use aaos_ports::{
+    AnyTool, Backend, Bell, Catalog, Clock, Ids, Journal, JournalError, Provider, Secrets,
+};
 use std::{num::NonZeroUsize, sync::Arc};
 
 /// The ports the runtime needs.
@@ -24,6 +27,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Who is new.
     pub ids: Arc<dyn Ids>,
+    /// Told when an act begins to wait for the operator, if anything is to be.
+    pub bell: Option<Arc<dyn Bell>>,
     /// Plain settings.
     pub config: Config,
 }
@@ -41,6 +46,14 @@ pub struct Config {
     pub version: String,
     /// Digest of the price files in force, for the journal.
     pub prices: String,
+    /// What each operator's runs may spend in a day, together.
+    pub budget_operator_day: DayLimit,
+    /// What all runs may spend in a day, together.
+    pub budget_day: DayLimit,
+    /// How long a request for approval waits before it ends by itself.
+    pub approval_expires: Span,
+    /// Addresses that tell a request sent twice under one key from two requests: what was cut off there is sent again.
+    pub effects_keyed: Vec<Capability>,
 }
 
 /// Why the runtime did not start.

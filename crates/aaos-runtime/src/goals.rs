@@ -5,109 +5,80 @@ use crate::{
     deps::{Deps, StartError},
     limits,
     models::{self, Models},
-    planner, recover,
+    planner,
+    progress::Begun,
+    recover::{self, Earlier},
+    registry::Registry,
+    resume,
     run::{self, Run},
     shared::Shared,
+    terms::Terms,
 };
 use aaos_core::{
     capability::Capability,
-    event::{Draft, Event, Kind, Mode, Outcome, RunView, Seq, Subject},
+    event::{Draft, Event, Kind, Mode, RunState, RunView, Seq, Subject},
     failure::{Failure, LimitKind},
     id::{GrantId, RunId, SubtaskId},
     plan::Plan,
-    text,
     time::Span,
-    value::Value,
 };
 use aaos_ports::{
     Authority, Durability, Filter, GoalError, Goals, LiveGrant, Revoked, Submit, Watch,
     goals::DryRun,
 };
 use async_trait::async_trait;
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::Arc;
 
 /// The runtime: every run, and the front door to them.
 pub struct Runtime {
-    shared: Arc<Shared>,
-    runs: Arc<Mutex<Runs>>,
-}
-
-/// Runs that are going on, and those that have ended.
-#[derive(Default)]
-struct Runs {
-    open: BTreeMap<RunId, Arc<Run>>,
-    /// The beginning and end of finished runs; the rest is in the journal.
-    ended: BTreeMap<RunId, RunView>,
-    /// Finished runs, the longest finished first.
-    order: VecDeque<RunId>,
-}
-
-impl Runs {
-    fn end(&mut self, view: &RunView) {
-        self.open.remove(&view.run);
-        let mut view = view.summary();
-        if let Some(Outcome::Succeeded {
-            output: Value::Text { text },
-        }) = &mut view.outcome
-        {
-            // The whole of it is in the journal.
-            *text = text::preview(text, limits::PREVIEW_BYTES_MAX);
-        }
-        self.order.push_back(view.run);
-        self.ended.insert(view.run, view);
-        while self.order.len() > limits::RUNS_REMEMBERED_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.ended.remove(&oldest);
-            }
-        }
-    }
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) registry: Arc<Registry>,
 }
 
 impl Runtime {
-    /// Starts: reads the journal, closes what an earlier daemon left open, records that this one is ready.
+    /// Starts: reads the journal, records that this daemon is ready, and takes up again what an earlier one left open.
+    /// Runs are put together beside whatever else goes on; nobody waits for them here.
     ///
     /// # Errors
     /// The journal's, or a tool whose schema is none.
     pub async fn start(deps: Deps) -> Result<Arc<Self>, StartError> {
         let shared = Arc::new(Shared::new(deps)?);
-        let mut known: Vec<RunView> = recover::recover(&shared).await?.into_values().collect();
-        known.sort_by_key(|view| view.submitted);
-        let mut runs = Runs::default();
-        known.iter().for_each(|view| runs.end(view));
+        let Earlier { ended, open } = recover::recover(&shared).await?;
+        let recovering = open.iter().map(|(view, _)| view.clone());
+        let registry = Arc::new(Registry::new(&ended, recovering));
         shared
             .deps
             .journal
             .append(started(&shared), Durability::Durable)
             .await?;
-        Ok(Arc::new(Self {
-            shared,
-            runs: Arc::new(Mutex::new(runs)),
-        }))
+        shared.purse.restore(&shared).await?;
+        let resuming = resume::resume_all(Arc::clone(&shared), Arc::clone(&registry), open);
+        shared.tasks.spawn(resuming);
+        Ok(Arc::new(Self { shared, registry }))
     }
 
-    /// Runs that are going on.
+    /// Runs that are not over, those that are being put together again included.
     #[must_use]
     pub fn runs_open(&self) -> usize {
-        self.runs().open.len()
+        self.registry.count()
     }
 
-    /// Takes no more goals, gives what is in flight `grace` to finish, closes every run, and records the end.
+    /// Takes no more goals, suspends every run, gives what is in flight `grace` to write its receipt, and records the
+    /// end. The next start goes on with the runs.
     pub async fn drain(&self, grace: Span, reason: &str) {
         self.shared.draining.cancel();
-        let open: Vec<Arc<Run>> = self.runs().open.values().cloned().collect();
-        open.iter()
-            .for_each(|run| run.ending.end(Failure::Interrupted));
+        self.registry.open().iter().for_each(|run| run.suspend());
         self.shared.tasks.close();
-        if tokio::time::timeout(grace.as_duration(), self.shared.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                "runs were still ending after the grace period; the next start closes them"
-            );
+        let in_time =
+            |grace: Span| tokio::time::timeout(grace.as_duration(), self.shared.tasks.wait());
+        if in_time(grace).await.is_err() {
+            // Runs that were put together meanwhile are among them.
+            self.registry.open().iter().for_each(|run| run.cut());
+            if in_time(limits::STOP_GRACE).await.is_err() {
+                tracing::warn!(
+                    "runs were still busy after the grace period; the next start goes on with them"
+                );
+            }
         }
         let stopped = draft(
             &self.shared,
@@ -126,12 +97,8 @@ impl Runtime {
         }
     }
 
-    fn runs(&self) -> MutexGuard<'_, Runs> {
-        lock(&self.runs)
-    }
-
     /// Takes a submission up as a run that has not begun.
-    fn prepare(&self, submit: Submit) -> Result<(RunId, Submit, Models, Draft), GoalError> {
+    fn prepare(&self, submit: Submit) -> Result<(RunId, Terms, Draft), GoalError> {
         if self.shared.draining.is_cancelled() {
             return Err(GoalError::Unavailable {
                 reason: "the daemon is going away".to_owned(),
@@ -155,10 +122,18 @@ impl Runtime {
             profile: submit.profile.clone(),
             backend: self.shared.deps.backend.name(),
             model: self.label(&models),
+            terms: String::new(),
+            budget: submit.budget,
+            forked: None,
         };
         let mut first = draft(&self.shared, kind);
         first.subject.run = Some(run);
-        Ok((run, submit, models, first))
+        let terms = Terms {
+            submit,
+            roles: self.shared.deps.catalog.roles(),
+            models,
+        };
+        Ok((run, terms, first))
     }
 
     fn models(&self, submit: &Submit) -> Result<Models, GoalError> {
@@ -181,86 +156,92 @@ impl Runtime {
         label(&self.shared, models)
     }
 
-    /// A run that is going on.
-    async fn open(&self, run: RunId) -> Result<Arc<Run>, GoalError> {
-        let open = self.runs().open.get(&run).cloned();
-        match open {
+    /// A run that is going on; one that is being put together again is waited for.
+    pub(crate) async fn open(&self, run: RunId) -> Result<Arc<Run>, GoalError> {
+        let found = self.registry.find(run);
+        let wait = limits::RECOVERY_WAIT_MAX.as_duration();
+        let Ok(found) = tokio::time::timeout(wait, found).await else {
+            return Err(GoalError::Unavailable {
+                reason: format!("{run} is still being put together again; try again soon"),
+            });
+        };
+        match found {
             Some(open) => Ok(open),
             None if self.one(run).await.is_ok() => Err(GoalError::Ended(run)),
             None => Err(GoalError::Unknown(run)),
         }
     }
 
+    /// The view with all in it that watchers have seen: an event reaches them when it is committed, and the run's own
+    /// view when the disk has confirmed it.
+    async fn caught_up(&self, mut view: RunView) -> Result<RunView, GoalError> {
+        let filter = Filter {
+            run: Some(view.run),
+            ..Filter::default()
+        };
+        let journal = &self.shared.deps.journal;
+        let committed = journal
+            .read(&filter, view.last, limits::EVENTS_PAGE)
+            .await?;
+        committed.iter().for_each(|event| view.apply(event));
+        Ok(view)
+    }
+
     /// A run's view with everything in it.
     async fn one(&self, id: RunId) -> Result<RunView, GoalError> {
-        let open = self.runs().open.get(&id).cloned();
-        if let Some(run) = open {
-            return Ok(run.view());
+        if let Some(run) = self.registry.find_now(id) {
+            return self.caught_up(run.view()).await;
         }
         let mut view = recover::whole(&self.shared, id)
             .await?
             .ok_or(GoalError::Unknown(id))?;
-        if view.outcome.is_none() {
+        if self.registry.is_recovering(id) {
+            // Also while the journal takes nothing that would say so.
+            view.state = RunState::Recovering;
+        } else if view.outcome.is_none() {
             // Its end could not be recorded; what was seen of it is all there is.
-            if let Some(ended) = self.runs().ended.get(&id) {
+            if let Some(ended) = self.registry.ended(id) {
                 (view.state, view.outcome, view.finished) =
-                    (ended.state, ended.outcome.clone(), ended.finished);
+                    (ended.state, ended.outcome, ended.finished);
             }
         }
         Ok(view)
     }
 }
 
+/// A run as its first event begins it.
+fn fresh(shared: &Arc<Shared>, id: RunId, terms: Terms, first: &Event) -> Result<Run, GoalError> {
+    let view = RunView::begin(first).ok_or_else(|| GoalError::Unavailable {
+        reason: "the run's first event is not one".to_owned(),
+    })?;
+    Ok(Run::new(Arc::clone(shared), id, terms, view))
+}
+
 #[async_trait]
 impl Goals for Runtime {
     async fn submit(&self, submit: Submit) -> Result<RunId, GoalError> {
-        let (id, submit, models, first) = self.prepare(submit)?;
-        let seq = self
-            .shared
-            .deps
-            .journal
+        let (id, terms, mut first) = self.prepare(submit)?;
+        // Before the event that names them: whatever makes that durable makes them so too.
+        let stored = terms.store(&self.shared).await?;
+        if let Kind::RunSubmitted { terms, .. } = &mut first.kind {
+            *terms = stored;
+        }
+        let journal = &self.shared.deps.journal;
+        let seq = journal
             .append(vec![first.clone()], Durability::Durable)
             .await?;
-        let event = Event {
-            seq,
-            time: first.time,
-            subject: first.subject,
-            kind: first.kind,
-        };
-        let Some(view) = RunView::begin(&event) else {
-            return Err(GoalError::Unavailable {
-                reason: "the run's first event is not one".to_owned(),
-            });
-        };
-        let run = Arc::new(Run::new(Arc::clone(&self.shared), id, submit, models, view));
-        self.runs().open.insert(id, Arc::clone(&run));
-        if self.shared.draining.is_cancelled() {
-            // The daemon began to go away while the run was being recorded.
-            run.ending.end(Failure::Interrupted);
-        }
-        let runs = Arc::clone(&self.runs);
-        self.shared.tasks.spawn(async move {
-            Arc::clone(&run).perform().await;
-            lock(&runs).end(&run.summary());
-        });
+        let run = Arc::new(fresh(&self.shared, id, terms, &event(seq, first))?);
+        self.registry.enter(&self.shared, &run);
+        resume::carry_on(&self.shared, &self.registry, run, Begun::default());
         Ok(id)
     }
 
-    async fn plan(&self, submit: Submit) -> Result<DryRun, GoalError> {
-        let (id, submit, models, first) = self.prepare(submit)?;
-        let model = self.label(&models);
-        let event = Event {
-            seq: Seq(0),
-            time: first.time,
-            subject: first.subject,
-            kind: first.kind,
-        };
-        let Some(view) = RunView::begin(&event) else {
-            return Err(GoalError::Unavailable {
-                reason: "the run's first event is not one".to_owned(),
-            });
-        };
-        let run = Run::new(Arc::clone(&self.shared), id, submit, models, view);
+    async fn plan(&self, mut submit: Submit) -> Result<DryRun, GoalError> {
+        // Nobody could raise the budget of what is not a run.
+        submit.park = false;
+        let (id, terms, first) = self.prepare(submit)?;
+        let model = self.label(&terms.models);
+        let run = fresh(&self.shared, id, terms, &event(Seq(0), first))?;
         let wall_clock = run.submit.budget.wall_clock;
         let planned = tokio::select! {
             biased;
@@ -286,20 +267,7 @@ impl Goals for Runtime {
         if let Some(id) = run {
             return Ok(vec![self.one(id).await?]);
         }
-        let runs = self.runs();
-        let mut views: Vec<RunView> = runs.open.values().map(|run| run.summary()).collect();
-        views.sort_by_key(|view| std::cmp::Reverse(view.submitted));
-        let room = limit.saturating_sub(views.len());
-        views.extend(
-            runs.order
-                .iter()
-                .rev()
-                .take(room)
-                .filter_map(|id| runs.ended.get(id))
-                .cloned(),
-        );
-        views.truncate(limit);
-        Ok(views)
+        Ok(self.registry.list(limit))
     }
 
     async fn stop(&self, run: RunId, operator: u32) -> Result<(), GoalError> {
@@ -365,8 +333,13 @@ async fn dry(run: &Run) -> Result<(Mode, Plan, Vec<(SubtaskId, Vec<Capability>)>
     Ok((mode, plan, grants))
 }
 
-fn lock(runs: &Mutex<Runs>) -> MutexGuard<'_, Runs> {
-    runs.lock().unwrap_or_else(PoisonError::into_inner)
+fn event(seq: Seq, draft: Draft) -> Event {
+    Event {
+        seq,
+        time: draft.time,
+        subject: draft.subject,
+        kind: draft.kind,
+    }
 }
 
 fn started(shared: &Shared) -> Vec<Draft> {
@@ -397,7 +370,7 @@ fn started(shared: &Shared) -> Vec<Draft> {
     drafts
 }
 
-fn draft(shared: &Shared, kind: Kind) -> Draft {
+pub(crate) fn draft(shared: &Shared, kind: Kind) -> Draft {
     Draft {
         time: shared.now(),
         subject: Subject::default(),
@@ -445,7 +418,7 @@ fn checked(submit: Submit) -> Result<Submit, GoalError> {
 }
 
 /// What people are told of the models that serve every class.
-fn label(shared: &Shared, models: &Models) -> String {
+pub(crate) fn label(shared: &Shared, models: &Models) -> String {
     let mut names = [&models.planner, &models.worker, &models.reasoner]
         .map(|model| shared.deps.provider.label(model))
         .to_vec();

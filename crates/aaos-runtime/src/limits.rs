@@ -64,3 +64,51 @@ pub(crate) const EVENTS_PAGE: usize = 4_096;
 
 /// Pending retry notices of one model request; more are dropped, they are for show.
 pub(crate) const RETRY_NOTICES_MAX: usize = 16;
+
+/// Times one call is performed again after its worker was lost under it. More losses are the call's own doing.
+pub(crate) const REPEATS_AFTER_LOSS_MAX: u32 = 3;
+
+/// Workers of one agent that are replaced after their backend gave them up.
+pub(crate) const WORKERS_LOST_MAX: u32 = 3;
+
+/// Longest a tool may look at what a call would do, or whether it happened.
+pub(crate) const QUESTION_MAX: Span = Span::from_secs(30);
+
+/// Longest a preview may take; a person is waiting to be asked.
+pub(crate) const PREVIEW_MAX: Span = Span::from_secs(10);
+
+/// Longest the bell may take for one act.
+pub(crate) const BELL_MAX: Span = Span::from_secs(30);
+
+/// How often in a row a run is taken up again without getting further. More, and it is the run that brings the daemon
+/// down.
+pub(crate) const RECOVERIES_MAX: u32 = 100;
+
+/// How long whoever asks for a run that is being put together again waits for it; a long record takes a second.
+pub(crate) const RECOVERY_WAIT_MAX: Span = Span::from_secs(10);
+
+/// First and longest wait before a run is taken up again after the journal took nothing; doubles in between.
+pub(crate) const RETAKE_WAIT_MIN: Span = Span::from_secs(1);
+pub(crate) const RETAKE_WAIT_MAX: Span = Span::from_secs(30);
+
+/// Runs that are put together again at the same time; each reads its whole record once.
+pub(crate) const RECOVERIES_PARALLEL_MAX: usize = 4;
+
+/// Runs whose recovery is announced in one append.
+pub(crate) const RECOVERIES_APPENDED_MAX: usize = 1_024;
+
+/// Events of a run that is replayed or forked: they are held in memory, about a kilobyte each.
+pub(crate) const EVENTS_REPLAYED_MAX: usize = 250_000;
+
+/// Records held whole at the same time; further replays and forks wait their turn.
+pub(crate) const RECORDS_HELD_MAX: usize = 2;
+
+/// Longest a replay goes on without deciding anything before it is taken to have come as far as it comes: it waits for
+/// nothing but its record.
+pub(crate) const REPLAY_QUIET_MAX: Span = Span::from_secs(10);
+
+/// Longest a replay that has come to its end may take to put its agents away.
+pub(crate) const REPLAY_UNWIND_MAX: Span = Span::from_secs(30);
+
+/// Forks of forks whose agent's conversation is handed down from one to the next; each is read whole.
+pub(crate) const FORKS_CHAINED_MAX: usize = 16;

@@ -3,7 +3,7 @@
 use aaos_core::model::{ModelClass, ModelRef};
 
 /// A model for every class.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Models {
     /// Turns goals into plans.
     pub planner: ModelRef,

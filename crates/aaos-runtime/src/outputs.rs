@@ -1,7 +1,14 @@
 //! Checking that what a role declares was delivered: success means success.
+//!
+//! A file that was found once, or found missing, is not looked at again when its agent goes on after a restart: others
+//! may have changed it since.
 
-use crate::agent::Hands;
-use aaos_core::{failure::Failure, manifest::Expected, value::Value};
+use crate::{
+    agent::{Hands, Task},
+    record::Who,
+    run::Run,
+};
+use aaos_core::{event::Kind, failure::Failure, manifest::Expected, value::Value};
 
 /// What is there in place of a declared output.
 pub(crate) struct Missing {
@@ -18,20 +25,76 @@ impl From<Missing> for Failure {
     }
 }
 
-/// The output an agent's last words and files make, or what is missing of it.
-pub(crate) async fn collect(
-    expected: &Expected,
+/// The output an agent's last words and files make, or what is missing of it; recorded, unless the record has it.
+///
+/// # Errors
+/// It could not be recorded.
+pub(crate) async fn check(
+    run: &Run,
+    task: &Task,
     words: &str,
     hands: &Hands,
-) -> Result<Value, Missing> {
-    match expected {
+) -> Result<Result<Value, Missing>, Failure> {
+    let who = Who::agent(task.agent);
+    let found = match &task.manifest.output {
         Expected::Text if words.trim().is_empty() => Err(Missing {
             declared: "an answer in words".to_owned(),
             found: "nothing was said".to_owned(),
         }),
         Expected::Text => Ok(Value::text(words.trim())),
         Expected::Json => json(words),
-        Expected::File(path) => file(path, hands).await,
+        Expected::File(path) => {
+            if let Some(known) = known(run, task, path) {
+                return Ok(known);
+            }
+            file(path, hands).await
+        }
+    };
+    match &found {
+        Ok(Value::Artifact { path, bytes }) => {
+            let declared = path.clone();
+            let bytes = *bytes;
+            run.record_step(who, Kind::OutputFound { declared, bytes })
+                .await?;
+        }
+        Ok(_) => {}
+        Err(missing) => {
+            if let Some(subtask) = task.subtask.clone() {
+                let kind = Kind::SubtaskOutputMissing {
+                    subtask,
+                    declared: missing.declared.clone(),
+                    found: missing.found.clone(),
+                };
+                run.record_step(who, kind).await?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What the record says of a declared file, if it says anything.
+fn known(run: &Run, task: &Task, path: &str) -> Option<Result<Value, Missing>> {
+    let line = Some(task.agent);
+    let told = |kind: &Kind| {
+        matches!(
+            kind,
+            Kind::OutputFound { .. } | Kind::SubtaskOutputMissing { .. }
+        )
+    };
+    let missing = |found: String| Missing {
+        declared: path.to_owned(),
+        found,
+    };
+    match run.past.step(line, told) {
+        Some(Kind::OutputFound { declared, bytes }) => Some(Ok(Value::Artifact {
+            path: declared,
+            bytes,
+        })),
+        Some(Kind::SubtaskOutputMissing { found, .. }) => Some(Err(missing(found))),
+        Some(_) => None,
+        None if run.past.is_used_up(line) => None,
+        // A child's missing file is not recorded; that its line goes on says that the file was.
+        None => Some(Err(missing("there is no such file".to_owned()))),
     }
 }
 
@@ -55,21 +118,16 @@ async fn file(path: &str, hands: &Hands) -> Result<Value, Missing> {
         declared: path.to_owned(),
         found,
     };
-    let Some(worker) = hands.worker() else {
-        return Err(missing(
-            "the role holds no file tool to write it with".to_owned(),
-        ));
-    };
     if !hands.has_changed() {
         // What lies there is someone else's.
         return Err(missing("nothing was written".to_owned()));
     }
-    match worker.inspect(path).await {
+    match hands.inspect(path).await {
         Ok(Some(bytes)) => Ok(Value::Artifact {
             path: path.to_owned(),
             bytes,
         }),
         Ok(None) => Err(missing("there is no such file".to_owned())),
-        Err(error) => Err(missing(error.to_string())),
+        Err(problem) => Err(missing(problem)),
     }
 }

@@ -47,6 +47,11 @@ pub(crate) async fn plan(run: &Run, problems: &[String]) -> Result<Plan, Failure
         let reply = ask(run, &told).await?;
         let cut = reply.stop == Stop::OutputLimit;
         let reply = reply.text();
+        if let Some(known) = refused_before(run) {
+            told = problems.iter().chain(&known.0).cloned().collect();
+            last = known;
+            continue;
+        }
         let plan = if cut {
             Err(vec![CUT.to_owned()])
         } else {
@@ -73,6 +78,18 @@ pub(crate) async fn plan(run: &Run, problems: &[String]) -> Result<Plan, Failure
         problems: last.0,
         reply: last.1,
     })
+}
+
+/// What was wrong with the plan last asked for, and its beginning, if that is recorded.
+fn refused_before(run: &Run) -> Option<(Vec<String>, String)> {
+    let refused = |kind: &Kind| matches!(kind, Kind::PlanRefused { .. });
+    match run.past.step(None, refused)? {
+        Kind::PlanRefused {
+            problems,
+            reply_preview,
+        } => Some((problems, reply_preview)),
+        _ => None,
+    }
 }
 
 /// The whole goal as one subtask.
@@ -116,6 +133,7 @@ async fn ask(run: &Run, problems: &[String]) -> Result<aaos_core::model::Reply, 
     let ask = Ask {
         who: Who::RUN,
         payer: None,
+        patience: run.patience.clone(),
         model: run.models.planner.clone(),
         purpose,
         system: system(&roles),

@@ -4,10 +4,13 @@ use crate::{
     agent::{self, Task},
     ending::{EndOnDrop, Ending},
     invoke::{CallGate, Caller},
+    park,
+    patience::Patience,
     record::Who,
     run::Run,
 };
 use aaos_core::{
+    approval::Rule,
     capability::Need,
     failure::Failure,
     id::{AgentId, CallId, GrantId, RoleName, SubtaskId},
@@ -18,7 +21,13 @@ use aaos_core::{
 };
 use aaos_ports::{PowerError, Powers, Spawn, power::Child};
 use async_trait::async_trait;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// What a tool that runs in the daemon is handed.
 pub(crate) fn daemon_side(caller: &Caller<'_>, call: CallId, gate: Arc<CallGate>) -> Powers {
@@ -27,7 +36,10 @@ pub(crate) fn daemon_side(caller: &Caller<'_>, call: CallId, gate: Arc<CallGate>
         parent: caller.task.agent,
         call,
         ending: caller.task.ending.clone(),
+        patience: caller.task.patience.clone(),
+        approve: caller.task.manifest.approve.clone(),
         gate: Arc::clone(&gate),
+        started: AtomicU64::new(0),
     };
     Powers::none(call, gate).with_spawn(Arc::new(spawn))
 }
@@ -40,7 +52,13 @@ struct RunSpawn {
     call: CallId,
     /// The parent's; a child ends with it.
     ending: Ending,
+    /// The parent's; what a child waits for, it waits for too.
+    patience: Patience,
+    /// Acts of the parent that wait for approval; a child's wait for it too.
+    approve: Vec<Rule>,
     gate: Arc<CallGate>,
+    /// Children started so far.
+    started: AtomicU64,
 }
 
 #[async_trait]
@@ -56,15 +74,24 @@ impl Spawn for RunSpawn {
         let task = self.task(child, rests_on).map_err(failed)?;
         // A task of its own, which gives back what it holds also when nobody waits for it; the run does.
         let _told_to_end = self.told_to_end(&child_role, &task.ending);
-        let run = Arc::clone(&self.run);
+        let (run, agent) = (Arc::clone(&self.run), task.agent);
         let running = self
             .run
             .children
             .spawn(async move { agent::perform(&run, task).await });
-        running
-            .await
-            .unwrap_or(Err(Failure::Interrupted))
-            .map_err(failed)
+        let ended = running.await.unwrap_or(Err(Failure::Interrupted));
+        if let Err(why @ (Failure::Journal { .. } | Failure::Unrecoverable { .. })) = &ended {
+            // Nobody can say what the child has done, so nobody goes on from it.
+            self.ending.end(why.clone());
+        }
+        ended.map_err(|failure| {
+            let mut words = vec![failure.to_string()];
+            words.extend(self.run.left_in_doubt(Some(agent)));
+            PowerError::Io {
+                what: what.clone(),
+                message: words.join("; "),
+            }
+        })
     }
 }
 
@@ -119,11 +146,17 @@ impl RunSpawn {
         let place = self.run.place();
         let params =
             placeholder::resolve(role, &subtask, &BTreeMap::new(), &place).map_err(unready)?;
-        let manifest =
+        let mut manifest =
             aaos_core::manifest::render(role, &subtask.task, params, &place).map_err(unready)?;
+        let more = self.approve.iter();
+        let more = more.filter(|rule| !role.approve.contains(rule)).cloned();
+        manifest.approve.extend(more);
         let model: ModelRef = self.run.model_of(role, 0);
         let limit = Span::from_secs(u64::from(manifest.limits.wall_clock_s));
-        let agent = self.run.shared.deps.ids.agent();
+        let limit = park::time_of_role(&self.run, &role.name, limit);
+        let agent = self
+            .call
+            .child(self.started.fetch_add(1, Ordering::Relaxed));
         let ending = self.ending.below();
         let cause = self
             .run
@@ -140,6 +173,7 @@ impl RunSpawn {
             limit,
             deadline,
             ending,
+            patience: self.patience.below(),
             cause,
             rests_on,
         })

@@ -1,13 +1,19 @@
 //! Recording: an event goes into the journal first and into the run's view second.
+//!
+//! Refuses: what is recorded already, and, when the daemon goes away, whatever would make a suspended run look ended.
 
 use crate::run::Run;
 use aaos_core::{
-    event::{Draft, Event, Kind, Seq, Subject},
+    event::{Draft, Event, Kind, RunView, Seq, Subject},
     failure::Failure,
     id::{AgentId, CallId},
 };
 use aaos_ports::{Durability, JournalError};
-use std::sync::PoisonError;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::watch;
 
 /// Whose events these are.
 #[derive(Clone, Copy, Default)]
@@ -44,10 +50,83 @@ pub(crate) fn journal_failure(error: &JournalError) -> Failure {
     }
 }
 
+/// Acts whose intent is recorded and whose end is not: model requests and calls. One that goes on by parts, or that
+/// waits for the operator, is none.
+#[derive(Default)]
+pub(crate) struct Flight(watch::Sender<BTreeSet<(Option<AgentId>, Option<CallId>)>>);
+
+impl Flight {
+    fn begin(&self, draft: &Draft) {
+        let begins = matches!(
+            draft.kind,
+            Kind::ModelRequested { .. } | Kind::ToolInvoked { .. } | Kind::ToolRepeated { .. }
+        );
+        if begins {
+            let line = (draft.subject.agent, draft.subject.call);
+            self.0.send_modify(|open| {
+                open.insert(line);
+            });
+        }
+    }
+
+    fn end(&self, draft: &Draft, failed: bool) {
+        let Subject { agent, call, .. } = draft.subject;
+        match draft.kind {
+            Kind::AgentStopped { .. } => self
+                .0
+                .send_modify(|open| open.retain(|(whose, _)| *whose != agent)),
+            Kind::ModelReplied { .. }
+            | Kind::ModelFailed { .. }
+            | Kind::ModelAbandoned { .. }
+            | Kind::ToolResult { .. }
+            | Kind::EffectInDoubt { .. } => self.remove((agent, call)),
+            _ if failed => self.remove((agent, call)),
+            _ => {}
+        }
+    }
+
+    fn remove(&self, line: (Option<AgentId>, Option<CallId>)) {
+        self.0.send_modify(|open| {
+            open.remove(&line);
+        });
+    }
+}
+
+/// Folds events into a view; the last of them has this place.
+fn fold(view: &Mutex<RunView>, drafts: Vec<Draft>, last: Seq) {
+    let first = (last.0 + 1).saturating_sub(drafts.len() as u64);
+    let mut view = view.lock().unwrap_or_else(PoisonError::into_inner);
+    for (seq, draft) in (first..).map(Seq).zip(drafts) {
+        view.apply_new(&Event {
+            seq,
+            time: draft.time,
+            subject: draft.subject,
+            kind: draft.kind,
+        });
+    }
+}
+
 impl Run {
+    /// Waits until an agent, or the run itself, has nothing in flight.
+    pub(crate) async fn quiet(&self, agent: Option<AgentId>) {
+        let mut open = self.flight.0.subscribe();
+        // The sender lives as long as the run, so the wait cannot fail.
+        let _ = open
+            .wait_for(|open| open.iter().all(|(whose, _)| *whose != agent))
+            .await;
+    }
+
     /// Records one event.
     pub(crate) async fn record(&self, who: Who, kind: Kind) -> Result<Seq, Failure> {
         self.record_all(who, vec![kind], Durability::Ordered).await
+    }
+
+    /// Records a step of a line, unless the record has it already.
+    pub(crate) async fn record_step(&self, who: Who, kind: Kind) -> Result<(), Failure> {
+        if self.past.has(who.agent, &kind) {
+            return Ok(());
+        }
+        self.record(who, kind).await.map(drop)
     }
 
     /// Records events together, in order, then folds them into the run's view.
@@ -80,52 +159,105 @@ impl Run {
     }
 
     async fn append(&self, who: Who, kinds: Vec<Kind>, sure: Durability) -> Result<Seq, Failure> {
+        if self.is_suspended() && !kinds.iter().all(|kind| self.outlasts_suspension(kind)) {
+            return Err(Failure::Interrupted);
+        }
         let time = self.shared.now();
-        let subject = Subject {
+        let draft = |(who, kind): (Who, Kind)| Draft {
+            time,
+            subject: self.subject(who),
+            kind,
+        };
+        let owed = self.owed.take();
+        let all = owed.iter().cloned();
+        let all = all.chain(kinds.into_iter().map(|kind| (who, kind)));
+        let drafts: Vec<Draft> = all.map(draft).collect();
+        // Before they are recorded: whoever waits for quiet must not miss an intent that is on its way.
+        drafts.iter().for_each(|draft| self.flight.begin(draft));
+        let (shared, view) = (Arc::clone(&self.shared), Arc::clone(&self.view));
+        let (debtor, flight) = (Arc::clone(&self.owed), Arc::clone(&self.flight));
+        let held = self.children.token();
+        // What has begun to be recorded is recorded and seen, even if whoever records it is stopped meanwhile.
+        let recording = self.shared.tasks.spawn(async move {
+            let _held = held;
+            let appended = shared.deps.journal.append(drafts.clone(), sure).await;
+            let failed = appended.is_err();
+            drafts.iter().for_each(|draft| flight.end(draft, failed));
+            match &appended {
+                Ok(last) => fold(&view, drafts, *last),
+                Err(_) => debtor.put_back(owed),
+            }
+            appended
+        });
+        let appended = recording.await.map_err(|error| Failure::Journal {
+            message: error.to_string(),
+        })?;
+        appended.map_err(|error| {
+            // With a gap in its record nothing of the run may follow. It goes on from what is recorded.
+            self.suspend();
+            journal_failure(&error)
+        })
+    }
+
+    fn subject(&self, who: Who) -> Subject {
+        Subject {
             run: Some(self.id),
             agent: who.agent,
             call: who.call,
             cause: self.cause(who),
-        };
-        let drafts: Vec<Draft> = kinds
-            .into_iter()
-            .map(|kind| Draft {
-                time,
-                subject,
-                kind,
-            })
-            .collect();
-        let count = drafts.len() as u64;
-        let last = self
-            .shared
-            .deps
-            .journal
-            .append(drafts.clone(), sure)
-            .await
-            .map_err(|error| journal_failure(&error))?;
-        let first = (last.0 + 1).saturating_sub(count);
-        let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
-        for (offset, draft) in drafts.into_iter().enumerate() {
-            let seq = Seq(first + offset as u64);
-            view.apply_new(&Event {
-                seq,
-                time: draft.time,
-                subject: draft.subject,
-                kind: draft.kind,
-            });
         }
-        Ok(last)
+    }
+
+    /// Records what ended where nobody could wait for the journal.
+    pub(crate) async fn record_owed(&self) -> Result<(), Failure> {
+        for (who, kind) in self.owed.take() {
+            self.record(who, kind).await?;
+        }
+        Ok(())
+    }
+
+    /// Records of acts that were cut off with an earlier daemon, an agent's or all, that they are in doubt, if nobody has
+    /// seen to them by the end of their agent.
+    pub(crate) async fn record_unseen(&self, agent: Option<AgentId>) -> Result<(), Failure> {
+        for (who, doubt) in self.shared.in_doubt(self.past.unseen(agent)) {
+            self.record_all(who, vec![doubt], Durability::Durable)
+                .await?;
+            who.call.iter().for_each(|call| self.past.seen_to(*call));
+        }
+        Ok(())
+    }
+
+    /// Whether an event is still recorded when the daemon goes away: the receipts of what was in flight, and the
+    /// operator's word. A call that is gone on with has none, for what it started is not at its end.
+    fn outlasts_suspension(&self, kind: &Kind) -> bool {
+        match kind {
+            Kind::ToolResult { tool, .. } => !self.shared.goes_on(tool),
+            Kind::ModelReplied { .. }
+            | Kind::ModelFailed { .. }
+            | Kind::ModelAbandoned { .. }
+            | Kind::ModelRetried { .. }
+            | Kind::UsageReported { .. }
+            | Kind::ConnectionAllowed { .. }
+            | Kind::ConnectionRefused { .. }
+            | Kind::ConnectionsOmitted { .. }
+            | Kind::CapabilityDenied { .. }
+            | Kind::RunStopRequested { .. }
+            | Kind::ApprovalAnswered { .. }
+            | Kind::BudgetRaised { .. } => true,
+            Kind::CapabilityRevoked { operator, .. } | Kind::EffectSettled { operator, .. } => {
+                operator.is_some()
+            }
+            _ => false,
+        }
     }
 
     /// Stores a body and answers with its digest.
     pub(crate) async fn store(&self, body: Vec<u8>) -> Result<String, Failure> {
-        let digest = self
-            .shared
-            .deps
-            .journal
-            .put(body)
-            .await
-            .map_err(|error| journal_failure(&error))?;
+        let digest = self.shared.deps.journal.put(body).await.map_err(|error| {
+            // What is to be recorded with it cannot be, either.
+            self.suspend();
+            journal_failure(&error)
+        })?;
         Ok(digest.to_string())
     }
 }

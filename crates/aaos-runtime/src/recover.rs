@@ -1,35 +1,96 @@
-//! At the start: what the journal says of earlier runs. A run that was open when the daemon ended is closed, visibly.
+//! At the start: what the journal says of earlier runs. One that was open when the daemon ended is taken up again,
+//! visibly; the daemon serves meanwhile.
+//!
+//! The start reads only how runs began and ended; each open run is read whole once, a bounded number at a time, the
+//! oldest first. Refuses: to take up a run again and again that never gets further.
 
 use crate::{deps::StartError, limits, shared::Shared};
 use aaos_core::{
-    event::{Draft, Event, Kind, Outcome, RunView, Seq, Subject},
-    failure::Failure,
+    event::{Draft, Event, Kind, RunView, Seq, Subject},
     id::RunId,
-    model::Usage,
 };
 use aaos_ports::{Durability, Filter, JournalError};
 use std::collections::BTreeMap;
 
+/// Earlier runs.
+#[derive(Default)]
+pub(crate) struct Earlier {
+    /// Those that are over, as far as their beginning and end tell, the longest submitted first.
+    pub(crate) ended: Vec<RunView>,
+    /// Those that are to be taken up again, with how often that was tried since they last got further; the oldest
+    /// first.
+    pub(crate) open: Vec<(RunView, u32)>,
+}
+
+/// What is known of a run that is not seen to have ended.
+struct Known {
+    view: RunView,
+    /// When it was last taken up again, and how often in a row.
+    recovering: Option<(Seq, u32)>,
+}
+
 /// Every earlier run, as far as its beginning and end tell.
-pub(crate) async fn recover(shared: &Shared) -> Result<BTreeMap<RunId, RunView>, StartError> {
-    let kinds = vec!["run_submitted".to_owned(), "run_finished".to_owned()];
+pub(crate) async fn recover(shared: &Shared) -> Result<Earlier, StartError> {
+    let tags = [
+        "run_submitted",
+        "run_finished",
+        "run_recovering",
+        "daemon_stopped",
+    ];
     let filter = Filter {
-        run: None,
-        agent: None,
-        kinds,
+        kinds: tags.map(str::to_owned).to_vec(),
+        ..Filter::default()
     };
-    let mut views: BTreeMap<RunId, RunView> = BTreeMap::new();
-    each(shared, &filter, |event| note(&mut views, event)).await?;
-    let open: Vec<RunId> = views
-        .values()
-        .filter(|view| view.outcome.is_none())
-        .map(|view| view.run)
-        .collect();
-    for run in open {
-        let view = close(shared, run).await?;
-        views.insert(run, view);
+    let mut known: BTreeMap<RunId, Known> = BTreeMap::new();
+    let mut stopped = Seq::default();
+    each(shared, &filter, |event| match event.kind {
+        Kind::DaemonStopped { .. } => stopped = event.seq,
+        _ => note(&mut known, event),
+    })
+    .await?;
+    let mut earlier = Earlier::default();
+    for Known { view, recovering } in known.into_values() {
+        if view.outcome.is_some() {
+            earlier.ended.push(view);
+        } else {
+            // A run that only waited until a daemon went away by itself did not bring it down.
+            let recovering = recovering.filter(|(since, _)| *since > stopped);
+            let attempt = attempt(shared, view.run, recovering).await?;
+            earlier.open.push((view, attempt));
+        }
     }
-    Ok(views)
+    earlier.ended.sort_by_key(|view| view.submitted);
+    earlier.open.sort_by_key(|(view, _)| view.submitted);
+    announce(shared, &mut earlier.open).await?;
+    Ok(earlier)
+}
+
+/// Records of one run that it is being taken up again by the daemon that had begun it, and answers with what is known of
+/// it and how often that was tried since it last got further.
+///
+/// # Errors
+/// The journal's; then it is not.
+pub(crate) async fn again(shared: &Shared, run: RunId) -> Result<(RunView, u32), JournalError> {
+    let Some(view) = whole(shared, run).await? else {
+        return Err(JournalError::Closed);
+    };
+    let filter = Filter {
+        run: Some(run),
+        kinds: vec!["run_recovering".to_owned()],
+        ..Filter::default()
+    };
+    let mut recovering = None;
+    each(shared, &filter, |event| {
+        if let Kind::RunRecovering { attempt } = event.kind {
+            recovering = Some((event.seq, attempt));
+        }
+    })
+    .await?;
+    let attempt = attempt(shared, run, recovering).await?;
+    let mut open = [(view, attempt)];
+    announce(shared, &mut open).await?;
+    let [again] = open;
+    Ok(again)
 }
 
 /// Everything that is known of one run.
@@ -47,7 +108,7 @@ pub(crate) async fn whole(shared: &Shared, run: RunId) -> Result<Option<RunView>
     Ok(view)
 }
 
-async fn each(
+pub(crate) async fn each(
     shared: &Shared,
     filter: &Filter,
     mut take: impl FnMut(&Event),
@@ -67,45 +128,72 @@ async fn each(
     }
 }
 
-fn note(views: &mut BTreeMap<RunId, RunView>, event: &Event) {
+fn note(known: &mut BTreeMap<RunId, Known>, event: &Event) {
     let Some(run) = event.subject.run else { return };
-    match views.get_mut(&run) {
-        Some(view) => view.apply(event),
-        None => {
-            if let Some(view) = RunView::begin(event) {
-                views.insert(run, view);
-            }
+    let Some(known) = known.get_mut(&run) else {
+        if let Some(view) = RunView::begin(event) {
+            let recovering = None;
+            known.insert(run, Known { view, recovering });
         }
+        return;
+    };
+    known.view.apply(event);
+    if let Kind::RunRecovering { attempt } = &event.kind {
+        known.recovering = Some((event.seq, *attempt));
     }
 }
 
-async fn close(shared: &Shared, run: RunId) -> Result<RunView, StartError> {
-    let known = whole(shared, run).await?;
-    let usage = known
-        .as_ref()
-        .map_or_else(Usage::default, |view| view.usage);
-    let kind = Kind::RunFinished {
-        outcome: Outcome::Failed {
-            failure: Failure::Interrupted,
-        },
-        usage,
+/// How often a run is being taken up again, this time included, since it last got further.
+async fn attempt(
+    shared: &Shared,
+    run: RunId,
+    recovering: Option<(Seq, u32)>,
+) -> Result<u32, JournalError> {
+    let Some((since, attempts)) = recovering else {
+        return Ok(1);
     };
-    let cause = known.as_ref().map(|view| view.last);
-    let subject = Subject {
+    let filter = Filter {
         run: Some(run),
-        cause,
-        ..Subject::default()
+        ..Filter::default()
     };
-    let draft = Draft {
-        time: shared.now(),
-        subject,
-        kind,
-    };
-    shared
-        .deps
-        .journal
-        .append(vec![draft], Durability::Durable)
-        .await?;
-    let closed = whole(shared, run).await?;
-    closed.ok_or(StartError::Journal(JournalError::Closed))
+    // Of the events that follow, one at most says that it went on; any further one is progress.
+    let after = shared.deps.journal.read(&filter, since, 2).await?;
+    let got_further = after
+        .iter()
+        .any(|event| !matches!(event.kind, Kind::RunResumed { .. }));
+    Ok(if got_further {
+        1
+    } else {
+        attempts.saturating_add(1)
+    })
+}
+
+/// Records of every open run that it is being taken up again.
+async fn announce(shared: &Shared, open: &mut [(RunView, u32)]) -> Result<(), JournalError> {
+    for group in open.chunks_mut(limits::RECOVERIES_APPENDED_MAX) {
+        let drafts: Vec<Draft> = group
+            .iter()
+            .map(|(view, attempt)| Draft {
+                time: shared.now(),
+                subject: Subject {
+                    run: Some(view.run),
+                    cause: Some(view.last),
+                    ..Subject::default()
+                },
+                kind: Kind::RunRecovering { attempt: *attempt },
+            })
+            .collect();
+        let journal = &shared.deps.journal;
+        let last = journal.append(drafts.clone(), Durability::Durable).await?;
+        let first = (last.0 + 1).saturating_sub(drafts.len() as u64);
+        for ((offset, draft), (view, _)) in (0..).zip(drafts).zip(group) {
+            view.apply(&Event {
+                seq: Seq(first + offset),
+                time: draft.time,
+                subject: draft.subject,
+                kind: draft.kind,
+            });
+        }
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     agent::{self, Task},
-    planner,
+    park, planner,
     record::Who,
     run::Run,
     scaffold,
@@ -11,12 +11,14 @@ use aaos_core::{
     event::{Kind, Outcome, Seq},
     failure::{Failure, LimitKind},
     id::SubtaskId,
+    lineage::Place,
     manifest::Manifest,
     plan::{Subtask, escalate},
     role::{Role, Signal},
     time::Span,
     value::Value,
 };
+use aaos_ports::Durability;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -29,6 +31,10 @@ pub(crate) struct Job {
     pub(crate) outputs: BTreeMap<SubtaskId, Value>,
     /// The rung of its role's ladder to begin on.
     pub(crate) rung: usize,
+    /// Where its next agent stands in the run.
+    pub(crate) place: Place,
+    /// The event its next agent follows from, if its beginning is recorded.
+    pub(crate) started: Option<Seq>,
 }
 
 /// How a subtask ended.
@@ -43,6 +49,7 @@ pub(crate) async fn perform(run: &Arc<Run>, job: Job) -> Ended {
     let id = job.subtask.id.clone();
     let mut rung = job.rung;
     let mut result = attempt(run, &job, &mut rung).await;
+    let mut kinds = Vec::with_capacity(2);
     let timed_out = matches!(
         result,
         Err(Failure::Limit {
@@ -51,13 +58,10 @@ pub(crate) async fn perform(run: &Arc<Run>, job: Job) -> Ended {
         })
     );
     if timed_out && !run.ending.has_ended() {
-        let expired = Kind::SubtaskTtlExpired {
+        kinds.push(Kind::SubtaskTtlExpired {
             subtask: id.clone(),
             limit: LimitKind::WallClock,
-        };
-        if let Err(failure) = run.record(Who::RUN, expired).await {
-            result = Err(failure);
-        }
+        });
     }
     let outcome = match &result {
         Ok(output) => Outcome::Succeeded {
@@ -67,16 +71,12 @@ pub(crate) async fn perform(run: &Arc<Run>, job: Job) -> Ended {
             failure: failure.clone(),
         },
     };
-    if let Err(failure) = run
-        .record(
-            Who::RUN,
-            Kind::SubtaskCompleted {
-                subtask: id,
-                outcome,
-            },
-        )
-        .await
-    {
+    kinds.push(Kind::SubtaskCompleted {
+        subtask: id,
+        outcome,
+    });
+    let recorded = run.record_all(Who::RUN, kinds, Durability::Ordered).await;
+    if let Err(failure) = recorded {
         result = Err(failure);
     }
     Ended { result, rung }
@@ -84,11 +84,16 @@ pub(crate) async fn perform(run: &Arc<Run>, job: Job) -> Ended {
 
 async fn attempt(run: &Arc<Run>, job: &Job, rung: &mut usize) -> Result<Value, Failure> {
     let subtask = &job.subtask;
-    let started = Kind::SubtaskStarted {
-        subtask: subtask.id.clone(),
-        role: subtask.role.clone(),
+    let mut cause = match job.started {
+        Some(cause) => cause,
+        None => {
+            let started = Kind::SubtaskStarted {
+                subtask: subtask.id.clone(),
+                role: subtask.role.clone(),
+            };
+            run.record(Who::RUN, started).await?
+        }
     };
-    let mut cause = run.record(Who::RUN, started).await?;
     let manifest = planner::manifest_of(run, subtask, &job.outputs)
         .map_err(|problems| Failure::Unready { problems })?;
     let Some(role) = run.roles.get(&subtask.role) else {
@@ -96,8 +101,10 @@ async fn attempt(run: &Arc<Run>, job: &Job, rung: &mut usize) -> Result<Value, F
             problems: vec![format!("there is no role `{}`", subtask.role)],
         });
     };
+    let mut place = job.place;
     loop {
-        let result = once(run, job, role, &manifest, *rung, cause).await;
+        let result = once(run, job, role, &manifest, *rung, place, cause).await;
+        place.attempt = place.attempt.saturating_add(1);
         let Err(failure) = &result else { return result };
         let Some((next, reason)) = escalate::next_rung(role, *rung, &signals(failure)) else {
             return result;
@@ -125,13 +132,15 @@ async fn once(
     role: &Role,
     manifest: &Manifest,
     rung: usize,
+    place: Place,
     cause: Seq,
 ) -> Result<Value, Failure> {
     let own = job.subtask.ttl.and_then(|ttl| ttl.wall_clock());
     let limit = Span::from_secs(u64::from(manifest.limits.wall_clock_s));
     let limit = own.map_or(limit, |own| own.min(limit));
+    let limit = park::time_of_role(run, &role.name, limit);
     let task = Task {
-        agent: run.shared.deps.ids.agent(),
+        agent: run.id.agent(place),
         parent: run.root,
         subtask: Some(job.subtask.id.clone()),
         manifest: manifest.clone(),
@@ -139,6 +148,7 @@ async fn once(
         limit,
         deadline: run.shared.now().after(limit),
         ending: run.ending.below(),
+        patience: run.patience.below(),
         cause,
         rests_on: None,
     };
@@ -149,7 +159,7 @@ async fn once(
 }
 
 /// What a failure says about the model that failed.
-fn signals(failure: &Failure) -> BTreeSet<Signal> {
+pub(crate) fn signals(failure: &Failure) -> BTreeSet<Signal> {
     let signal = match failure {
         Failure::Truncated
         | Failure::Limit {

@@ -192,7 +192,7 @@ async fn what_is_told_of_a_connection_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_is_there_before_its_agent_and_what_it_lacks_shows_on_the_run() {
+async fn a_worker_is_there_before_a_call_and_what_it_lacks_shows_on_the_run() {
     let (world, told) = calling("echo", json!({ "message": "x" }))
         .missing_layers(&[Layer::Landlock])
         .run()
@@ -201,7 +201,8 @@ async fn a_worker_is_there_before_its_agent_and_what_it_lacks_shows_on_the_run()
         told.at(|kind| matches!(kind, Kind::WorkerStarted { missing, .. } if *missing == [Layer::Landlock])),
         told.at(|kind| matches!(kind, Kind::AgentSpawned { .. })),
     );
-    assert!(worker < agent);
+    let call = told.at(|kind| matches!(kind, Kind::ToolInvoked { .. }));
+    assert!(agent < worker && worker < call);
     assert_eq!(
         told.events[worker].subject.agent,
         told.events[agent].subject.agent
@@ -228,7 +229,7 @@ async fn a_worker_that_is_refused_is_an_event_and_the_failure_names_the_layer() 
         told.failure().to_string(),
         "no worker: seccomp: the kernel offers no filters. Use a kernel built with them"
     );
-    assert!(!told.has(|kind| matches!(kind, Kind::AgentSpawned { .. })));
+    assert!(!told.has(|kind| matches!(kind, Kind::ToolInvoked { .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,24 +265,18 @@ async fn a_call_has_the_time_its_tool_declares() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_has_no_more_time_than_its_agent() {
+async fn a_call_ends_with_its_agents_time() {
     let brief = json!({ "name": "generalist", "summary": "s", "prompt": "p",
         "capabilities": ["inherit: tool"], "limits": { "wall_clock_s": 110 } });
-    let world = calling("wait", json!({ "secs": 1_000 }))
+    let (world, told) = calling("wait", json!({ "secs": 1_000 }))
         .role(brief)
         .delay(|_| Duration::from_secs(1))
-        .start()
+        .run()
         .await;
-    let id = world.submit().await;
-    world
-        .until(id, |kind| {
-            matches!(kind, Kind::AgentSpawned { .. }).then_some(())
-        })
-        .await;
-    world.clock.advance(Span::from_secs(100));
-    let told = world.end_of(id).await;
-    assert_eq!(
-        told.text(),
-        "wait did not finish within 9999 ms; it was stopped"
-    );
+    let limit = Failure::Limit {
+        kind: LimitKind::WallClock,
+        limit: 110_000,
+    };
+    assert_eq!(told.failure(), &limit);
+    assert_eq!(world.acts.all(), ["wait begins"]);
 }

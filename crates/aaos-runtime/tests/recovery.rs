@@ -16,46 +16,6 @@ fn talking() -> Builder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_closes_an_open_run_as_interrupted() {
-    let journal = WorldJournal::default();
-    let first = talking()
-        .journal(journal.clone())
-        .delay(|_| Duration::from_secs(600))
-        .start()
-        .await;
-    let id = first.submit().await;
-    first
-        .until(id, |kind| {
-            matches!(kind, Kind::ModelRequested { .. }).then_some(())
-        })
-        .await;
-    // As SIGKILL would: nobody says goodbye.
-    let second = talking().journal(journal.clone()).start().await;
-    let view = second.view(id).await;
-    assert_eq!(
-        (view.state, view.outcome.clone()),
-        (
-            RunState::Failed,
-            Some(Outcome::Failed {
-                failure: Failure::Interrupted
-            })
-        )
-    );
-    let events = second.events(id);
-    let closed = events.last().unwrap();
-    assert!(matches!(&closed.kind, Kind::RunFinished { .. }));
-    assert_eq!(closed.subject.cause, Some(events[events.len() - 2].seq));
-    assert_eq!(journal.sure(closed.seq), Durability::Durable);
-    let third = talking().journal(journal.clone()).start().await;
-    let ends = third
-        .kinds(id)
-        .iter()
-        .filter(|kind| matches!(kind, Kind::RunFinished { .. }))
-        .count();
-    assert_eq!(ends, 1, "closed once");
-}
-
-#[tokio::test(start_paused = true)]
 async fn finished_runs_are_listed_newest_first_and_seen_whole_by_id() {
     let journal = WorldJournal::default();
     let first = talking().journal(journal.clone()).start().await;

@@ -433,7 +433,7 @@ async fn no_worker_means_no_run_and_says_what_would_fix_it() {
         next_step: "Enable them".to_owned(),
     };
     assert_eq!(told.failure(), &expected);
-    assert!(!told.has(|kind| matches!(kind, Kind::AgentSpawned { .. })));
+    assert!(told.has(|kind| matches!(kind, Kind::AgentStopped { stop: StopReason::Failed { failure } } if *failure == expected)));
     assert_eq!(world.acts.all(), Vec::<String>::new());
 }
 

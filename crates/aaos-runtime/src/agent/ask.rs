@@ -1,17 +1,26 @@
 //! Asking a model: reserve, wait for a slot, record the intent, ask, settle, record what came.
+//!
+//! What the past answers is not asked again. Once a request may have been paid for, its worst case counts as spent
+//! unless its cost becomes known: when nobody waits any more, when the answer makes no sense, when the daemon ended
+//! meanwhile.
 
-use crate::{limits, record::Who, run::Run};
+use crate::{limits, park, past::Exchange, patience::Patience, purse::Hold, record::Who, run::Run};
 use aaos_core::{
     budget::{Refused, Reservation},
     event::Kind,
-    failure::Failure,
+    failure::{Failure, ProviderFault},
     id::AgentId,
     model::{Message, ModelRef, Purpose, Reply, Request, Usage},
+    money::MicroDollars,
     text,
     time::Timestamp,
     tool::ToolSpec,
 };
-use aaos_ports::{Delta, DeltaSink, Durability, ProviderError};
+use aaos_ports::{Delta, DeltaSink, Digest, Durability, ProviderError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 use tokio::sync::mpsc;
 
 /// One model request and who pays for it.
@@ -19,6 +28,8 @@ pub(crate) struct Ask {
     pub(crate) who: Who,
     /// Whose budget is drawn on; the run's own if none.
     pub(crate) payer: Option<AgentId>,
+    /// Whose time stands still while it waits for the operator.
+    pub(crate) patience: Patience,
     pub(crate) model: ModelRef,
     pub(crate) purpose: Purpose,
     pub(crate) system: String,
@@ -31,34 +42,25 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    /// Sends it.
+    /// Sends it, unless the past has its answer.
     ///
     /// # Errors
-    /// `Limit` if the budget does not allow the worst case, `Provider`, `GoalRefused`, `Journal`.
+    /// `Limit` if the budget does not allow the worst case, `Provider`, `GoalRefused`, `Journal`, `Unrecoverable`.
     pub(crate) async fn send(self, run: &Run) -> Result<Reply, Failure> {
         let (who, payer, deadline) = (self.who, self.payer, self.deadline);
-        let request = self.into_request(run);
-        let reserved = reserve(run, who, payer, &request).await?;
-        let slot = run.shared.slots.acquire(deadline).await;
-        let result = exchange(run, who, &request, reserved.tokens()).await;
-        drop(slot);
-        match result {
-            Ok(reply) => {
-                reserved.settle(reply.usage);
-                Ok(reply)
-            }
-            Err(failure) => {
-                drop(reserved);
-                // A planner that refuses the goal has answered; the run's end says so.
-                if !matches!(failure, Failure::GoalRefused { .. }) {
-                    let failed = Kind::ModelFailed {
-                        failure: failure.clone(),
-                    };
-                    run.record(who, failed).await?;
-                }
-                Err(failure)
-            }
+        match run.past.exchange(who.agent)? {
+            Some(Exchange::Replied { reply, .. }) => return answered(run, reply).await,
+            Some(Exchange::Failed(failure)) => return Err(failure),
+            Some(Exchange::Lost { model, .. }) => count_lost(run, who.agent, model).await?,
+            None => {}
         }
+        let patience = self.patience.clone();
+        let request = self.into_request(run);
+        let held = Held::reserve(run, who, payer, &patience, &request).await?;
+        let slot = run.shared.slots.acquire(deadline).await;
+        let result = exchange(run, who, &request, held).await;
+        drop(slot);
+        result
     }
 
     fn into_request(self, run: &Run) -> Request {
@@ -75,113 +77,350 @@ impl Ask {
     }
 }
 
-/// What a request has set aside; given back when dropped, as when its agent is stopped while the model thinks.
-struct Reserved<'a> {
-    run: &'a Run,
-    reservation: Option<Reservation>,
+/// The reply that the record holds.
+async fn answered(run: &Run, reply: String) -> Result<Reply, Failure> {
+    let unrecoverable = |problem: String| Failure::Unrecoverable {
+        problem,
+        next_step: "Submit the goal again; `agentd audit verify` shows what is damaged".to_owned(),
+    };
+    let body = run.shared.deps.journal.get(&Digest(reply)).await;
+    let body = body.map_err(|error| unrecoverable(format!("a model's reply is gone: {error}")))?;
+    serde_json::from_slice(&body)
+        .map_err(|error| unrecoverable(format!("a model's reply cannot be read: {error}")))
 }
 
-impl Reserved<'_> {
-    fn tokens(&self) -> u64 {
-        self.reservation.as_ref().map_or(0, Reservation::tokens)
-    }
-
-    fn settle(mut self, usage: Usage) {
-        if let Some(reservation) = self.reservation.take() {
-            self.run.ledger().settle(reservation, usage);
-        }
-    }
+/// Counts a request that was in flight when the daemon ended at its worst case: it may have been paid for.
+async fn count_lost(run: &Run, agent: Option<AgentId>, model: ModelRef) -> Result<(), Failure> {
+    let Some(reservation) = run.ledger().lost(agent) else {
+        return Ok(());
+    };
+    let worst = reservation.worst();
+    let abandoned = Kind::ModelAbandoned {
+        model,
+        tokens: reservation.tokens(),
+        cost: reservation.cost(),
+    };
+    run.ledger().settle(reservation, worst);
+    let purse = &run.shared.purse;
+    let hold = purse.lost(run.id, agent, run.submit.operator);
+    purse.settle(run.shared.now(), hold, worst);
+    run.park.wake();
+    let call = None;
+    run.record(Who { agent, call }, abandoned).await.map(drop)
 }
 
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        if let Some(reservation) = self.reservation.take() {
-            self.run.ledger().release(reservation);
-        }
+/// Records what was spent and could not be told before: at the end of a run, when nobody asks any more.
+pub(crate) async fn close_books(run: &Run) -> Result<(), Failure> {
+    let mut recorded = run.record_owed().await;
+    loop {
+        let lost = run.ledger().any_lost();
+        let Some((agent, model)) = lost else { break };
+        recorded = recorded.and(count_lost(run, agent, model).await);
     }
+    run.shared.purse.forget(run.id);
+    recorded
 }
 
-async fn reserve<'a>(
+/// What a request has set aside, in the run's books and in the purse. Dropped before the request is sent, as while it
+/// waits for a slot, it is given back; dropped later, as when its agent is stopped while the model thinks, it is spent.
+struct Held<'a> {
     run: &'a Run,
     who: Who,
-    payer: Option<AgentId>,
-    request: &Request,
-) -> Result<Reserved<'a>, Failure> {
-    let tokens = request
-        .tokens_estimate()
-        .saturating_add(u64::from(request.output_tokens_max));
-    let cost = run.shared.deps.provider.worst_case(request);
-    let reserved = match payer {
-        Some(agent) => run.ledger().reserve(agent, tokens, cost),
-        None => run.ledger().reserve_for_run(tokens, cost),
-    };
-    match reserved {
-        Ok(reservation) => Ok(Reserved {
+    model: ModelRef,
+    set_aside: Option<(Reservation, Hold)>,
+    sent: bool,
+}
+
+impl<'a> Held<'a> {
+    async fn reserve(
+        run: &'a Run,
+        who: Who,
+        payer: Option<AgentId>,
+        patience: &Patience,
+        request: &Request,
+    ) -> Result<Self, Failure> {
+        let output = u64::from(request.output_tokens_max);
+        let tokens = request.tokens_estimate().saturating_add(output);
+        let cost = run.shared.deps.provider.worst_case(request);
+        let reserve = || reserve(run, payer, tokens, cost);
+        let set_aside = park::or_fail(run, who, patience, reserve).await?;
+        Ok(Self {
             run,
-            reservation: Some(reservation),
-        }),
-        Err(refused) => {
-            record_refused(run, who, &refused).await?;
-            Err(refused.into())
+            who,
+            model: request.model.clone(),
+            set_aside: Some(set_aside),
+            sent: false,
+        })
+    }
+
+    /// What the intent says: tokens and money.
+    fn amounts(&self) -> (u64, MicroDollars) {
+        let reservation = self.set_aside.as_ref().map(|(reservation, _)| reservation);
+        reservation.map_or((0, MicroDollars::ZERO), |reservation| {
+            (reservation.tokens(), reservation.cost())
+        })
+    }
+
+    /// Counts what it cost.
+    fn settle(mut self, usage: Usage) {
+        self.close(Some(usage));
+    }
+
+    /// Gives it back: it cost nothing.
+    fn release(mut self) {
+        self.close(None);
+    }
+
+    /// Counts all of it. Answers with what is to be recorded.
+    fn abandon(mut self) -> Kind {
+        let (tokens, cost) = self.amounts();
+        let model = self.model.clone();
+        self.spend();
+        Kind::ModelAbandoned {
+            model,
+            tokens,
+            cost,
+        }
+    }
+
+    fn spend(&mut self) {
+        let worst = self
+            .set_aside
+            .as_ref()
+            .map(|(reservation, _)| reservation.worst());
+        self.close(worst);
+    }
+
+    /// Holds it on for whoever goes on with the run, in this daemon or the next.
+    fn leave(&mut self) {
+        if let Some((reservation, hold)) = self.set_aside.take() {
+            let worst = reservation.worst();
+            self.run.ledger().settle(reservation, worst);
+            self.run
+                .shared
+                .purse
+                .leave(self.run.id, self.who.agent, hold);
+        }
+    }
+
+    fn close(&mut self, usage: Option<Usage>) {
+        let Some((reservation, hold)) = self.set_aside.take() else {
+            return;
+        };
+        let purse = &self.run.shared.purse;
+        match usage {
+            Some(usage) => {
+                self.run.ledger().settle(reservation, usage);
+                purse.settle(self.run.shared.now(), hold, usage);
+            }
+            None => {
+                self.run.ledger().release(reservation);
+                purse.release(hold);
+            }
+        }
+        self.run.park.wake();
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if self.set_aside.is_none() {
+            return;
+        }
+        if !self.sent {
+            self.close(None);
+        } else if self.run.is_suspended() {
+            // Whoever goes on with the run finds the intent without an end, and counts it.
+            self.leave();
+        } else {
+            let (tokens, cost) = self.amounts();
+            self.spend();
+            let model = self.model.clone();
+            let abandoned = Kind::ModelAbandoned {
+                model,
+                tokens,
+                cost,
+            };
+            self.run.owed.add(self.who, abandoned);
         }
     }
 }
 
-/// Records that the budget stood in the way.
-pub(crate) async fn record_refused(run: &Run, who: Who, refused: &Refused) -> Result<(), Failure> {
-    let kind = Kind::BudgetRefused {
-        limit: refused.kind,
-        allowed: refused.allowed,
-        used: refused.used,
-        wanted: refused.wanted,
-    };
-    run.record(who, kind).await.map(drop)
+/// Sets the worst case aside in the run's books and in the purse: in both or in neither.
+fn reserve(
+    run: &Run,
+    payer: Option<AgentId>,
+    tokens: u64,
+    cost: MicroDollars,
+) -> Result<(Reservation, Hold), Refused> {
+    let (now, operator) = (run.shared.now(), run.submit.operator);
+    let mut ledger = run.ledger();
+    let reservation = ledger.reserve(payer, tokens, cost)?;
+    match run.shared.purse.hold(now, operator, tokens, cost) {
+        Ok(hold) => Ok((reservation, hold)),
+        Err(refused) => {
+            ledger.release(reservation);
+            Err(refused)
+        }
+    }
 }
 
+/// Events of what ended where nobody could wait for the journal. They are recorded before anything else is.
+#[derive(Default)]
+pub(crate) struct Owed(Mutex<Vec<(Who, Kind)>>);
+
+impl Owed {
+    fn add(&self, who: Who, kind: Kind) {
+        self.all().push((who, kind));
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, Vec<(Who, Kind)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes them, to be recorded.
+    pub(crate) fn take(&self) -> Vec<(Who, Kind)> {
+        std::mem::take(&mut *self.all())
+    }
+
+    /// Owes them still: they could not be recorded.
+    pub(crate) fn put_back(&self, owed: Vec<(Who, Kind)>) {
+        self.all().splice(0..0, owed);
+    }
+}
+
+/// Records the intent, asks, and records what came.
 async fn exchange(
     run: &Run,
     who: Who,
     request: &Request,
-    tokens_reserved: u64,
+    mut held: Held<'_>,
 ) -> Result<Reply, Failure> {
-    let body = serde_json::to_vec(request).map_err(|error| Failure::Journal {
-        message: error.to_string(),
-    })?;
+    let body = serde_json::to_vec(request).map_err(|error| unwritten(&error))?;
     let digest = run.store(body).await?;
-    let model = request.model.clone();
+    let (tokens_reserved, cost_reserved) = held.amounts();
     let requested = Kind::ModelRequested {
-        model: model.clone(),
+        model: request.model.clone(),
         tokens_reserved,
+        cost_reserved,
         request: digest,
     };
-    run.record(who, requested).await?;
+    // Money is spent outside: that it may have been must survive whatever comes next.
+    let sure = if cost_reserved == MicroDollars::ZERO {
+        Durability::Ordered
+    } else {
+        Durability::Durable
+    };
+    held.sent = true;
+    run.record_all(who, vec![requested], sure).await?;
     let asked = run.shared.now();
-    let reply = complete(run, who, request).await?;
-    let body = serde_json::to_vec(&reply).map_err(|error| Failure::Journal {
+    let (notices, retries) = mpsc::channel(limits::RETRY_NOTICES_MAX);
+    let pieces = Pieces {
+        notices,
+        began: AtomicBool::new(false),
+    };
+    match complete(run, who, request, &pieces, retries).await? {
+        Ok(reply) => {
+            record_reply(run, who, request, &reply, asked, held).await?;
+            Ok(reply)
+        }
+        Err(failure) => {
+            let paid = may_be_paid(&failure, pieces.began.load(Ordering::Relaxed));
+            record_failed(run, who, &failure, held, paid).await?;
+            Err(failure)
+        }
+    }
+}
+
+fn unwritten(error: &serde_json::Error) -> Failure {
+    Failure::Journal {
         message: error.to_string(),
-    })?;
+    }
+}
+
+async fn record_reply(
+    run: &Run,
+    who: Who,
+    request: &Request,
+    reply: &Reply,
+    asked: Timestamp,
+    held: Held<'_>,
+) -> Result<(), Failure> {
+    let body = serde_json::to_vec(reply).map_err(|error| unwritten(&error))?;
     let digest = run.store(body).await?;
     let replied = Kind::ModelReplied {
-        model: model.clone(),
+        model: request.model.clone(),
         stop: reply.stop,
         elapsed_ms: run.shared.now().since(asked).millis(),
         reply: digest,
         preview: text::preview(&reply.text(), limits::PREVIEW_BYTES_MAX),
     };
     let spent = Kind::UsageReported {
-        model,
+        model: request.model.clone(),
         usage: reply.usage,
     };
+    // From here to the journal nobody can be stopped, so what is counted is also told.
+    held.settle(reply.usage);
     run.record_all(who, vec![replied, spent], Durability::Ordered)
-        .await?;
-    Ok(reply)
+        .await
+        .map(drop)
+}
+
+/// Records that no answer came, with what that may have cost.
+async fn record_failed(
+    run: &Run,
+    who: Who,
+    failure: &Failure,
+    held: Held<'_>,
+    paid: bool,
+) -> Result<(), Failure> {
+    let mut kinds = Vec::with_capacity(2);
+    // A planner that refuses the goal has answered; the run's end says so.
+    if !matches!(failure, Failure::GoalRefused { .. }) {
+        kinds.push(Kind::ModelFailed {
+            failure: failure.clone(),
+        });
+    }
+    if paid {
+        kinds.push(held.abandon());
+    } else {
+        held.release();
+    }
+    run.record_all(who, kinds, Durability::Ordered)
+        .await
+        .map(drop)
+}
+
+/// Whether a request without an answer may have been paid for all the same: once the provider had begun to answer, and
+/// where it may be at work unheard. Who refuses a request charges nothing for it.
+fn may_be_paid(failure: &Failure, began: bool) -> bool {
+    let Failure::Provider { fault, .. } = failure else {
+        return began;
+    };
+    match fault {
+        ProviderFault::TimedOut | ProviderFault::BadReply => true,
+        ProviderFault::Unreachable
+        | ProviderFault::Unauthorised
+        | ProviderFault::UnknownModel
+        | ProviderFault::RateLimited
+        | ProviderFault::Server
+        | ProviderFault::BadRequest
+        | ProviderFault::ScriptEnded => began,
+    }
 }
 
 /// Asks the provider, recording its retries as they happen.
-async fn complete(run: &Run, who: Who, request: &Request) -> Result<Reply, Failure> {
-    let (notices, mut retries) = mpsc::channel(limits::RETRY_NOTICES_MAX);
-    let pieces = Retries { notices };
-    let answer = run.shared.deps.provider.complete(request, &pieces);
+///
+/// # Errors
+/// The outer one is the journal's, the inner one the provider's.
+async fn complete(
+    run: &Run,
+    who: Who,
+    request: &Request,
+    pieces: &Pieces,
+    mut retries: mpsc::Receiver<Retry>,
+) -> Result<Result<Reply, Failure>, Failure> {
+    let answer = run.shared.deps.provider.complete(request, pieces);
     tokio::pin!(answer);
     loop {
         tokio::select! {
@@ -191,7 +430,7 @@ async fn complete(run: &Run, who: Who, request: &Request) -> Result<Reply, Failu
                 while let Ok(retry) = retries.try_recv() {
                     record_retry(run, who, request, retry).await?;
                 }
-                return reply.map_err(|ProviderError(failure)| *failure);
+                return Ok(reply.map_err(|ProviderError(failure)| *failure));
             }
         }
     }
@@ -218,25 +457,30 @@ async fn record_retry(run: &Run, who: Who, request: &Request, retry: Retry) -> R
     run.record(who, kind).await.map(drop)
 }
 
-/// Keeps the retries of a stream; its words arrive whole with the reply.
-struct Retries {
+/// Keeps the retries of a stream, and whether an answer has begun; its words arrive whole with the reply.
+struct Pieces {
     notices: mpsc::Sender<Retry>,
+    began: AtomicBool,
 }
 
-impl DeltaSink for Retries {
+impl DeltaSink for Pieces {
     fn delta(&self, delta: Delta) {
-        if let Delta::Retrying {
-            attempt,
-            wait_ms,
-            reason,
-        } = delta
-        {
-            // A full queue means that nobody has had time to record; the notice is for show.
-            let _ = self.notices.try_send(Retry {
+        match delta {
+            Delta::Retrying {
                 attempt,
                 wait_ms,
                 reason,
-            });
+            } => {
+                // A full queue means that nobody has had time to record; the notice is for show.
+                let _ = self.notices.try_send(Retry {
+                    attempt,
+                    wait_ms,
+                    reason,
+                });
+            }
+            Delta::Text(_) | Delta::Reasoning(_) | Delta::ToolCall(_) => {
+                self.began.store(true, Ordering::Relaxed);
+            }
         }
     }
 }

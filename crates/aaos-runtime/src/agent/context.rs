@@ -36,7 +36,12 @@ pub(crate) async fn make_room(run: &Run, task: &Task, turn: &mut Turn) -> Result
                 tokens_saved,
             }
         }
-        Err(failure @ (Failure::Journal { .. } | Failure::Limit { .. })) => return Err(failure),
+        Err(
+            failure @ (Failure::Journal { .. }
+            | Failure::Limit { .. }
+            | Failure::Unrecoverable { .. }
+            | Failure::Interrupted),
+        ) => return Err(failure),
         Err(failure) => {
             turn.replace(context::drop_oldest(turn.messages(), range));
             Kind::ContextSummarizationFailed {
@@ -45,7 +50,7 @@ pub(crate) async fn make_room(run: &Run, task: &Task, turn: &mut Turn) -> Result
             }
         }
     };
-    run.record(Who::agent(task.agent), kind).await.map(drop)
+    run.record_step(Who::agent(task.agent), kind).await
 }
 
 async fn summarise(run: &Run, task: &Task, oldest: Vec<Message>) -> Result<String, Failure> {
@@ -53,6 +58,7 @@ async fn summarise(run: &Run, task: &Task, oldest: Vec<Message>) -> Result<Strin
     let ask = Ask {
         who: Who::agent(task.agent),
         payer: Some(task.agent),
+        patience: task.patience.clone(),
         model: task.model.clone(),
         purpose: Purpose::Summarise,
         system: SYSTEM.to_owned(),

@@ -1,6 +1,6 @@
 //! What an agent acts with: its grants in the table, its tools, its worker.
 
-use super::{Task, tether::Tether, witness::AgentWitness};
+use super::{Task, post::Post, tether::Tether};
 use crate::{
     record::Who,
     run::{self, Run},
@@ -9,25 +9,23 @@ use aaos_core::{
     capability::{Capability, Need, Rendered, Resource},
     event::Kind,
     failure::Failure,
-    id::{AgentId, GrantId},
+    id::{AgentId, GrantId, ToolName},
     model::ModelRef,
     tool::{Placement, Power, ToolSpec},
 };
-use aaos_ports::{Durability, LaunchError, LaunchSpec, Worker};
-use std::{
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+use aaos_ports::{Durability, ToolError};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
 };
-use tokio::{sync::watch, time::Sleep};
+use tokio::sync::watch;
 
 /// An agent's tools and its worker.
 pub(crate) struct Hands {
     /// The tools it may call.
     pub(crate) tools: Vec<ToolSpec>,
-    worker: Option<Arc<Tether>>,
+    /// Its worker, unless none of its tools needs one.
+    post: Option<Post>,
     /// Calls in flight that change something.
     changing: watch::Sender<u32>,
     turns: AtomicU32,
@@ -45,49 +43,80 @@ impl Drop for Changing<'_> {
 }
 
 impl Hands {
-    /// Derives the agent's grants from its parent's, starts its worker, and records that it exists.
+    /// Derives the agent's grants from its parent's, records that it exists, and lets its worker be started beside its
+    /// first model request. An agent that goes on has its grants, and exists; its worker is started when a call needs
+    /// one.
     ///
     /// # Errors
-    /// `Refused` with the axis if its role wants more than its parent holds; `Launch`.
+    /// `Refused` with the axis if its role wants more than its parent holds. A launch that is refused ends the agent.
     pub(crate) async fn take(
         run: &Arc<Run>,
         task: &Task,
         model: Option<ModelRef>,
-        limit: Pin<&mut Sleep>,
     ) -> Result<Self, Failure> {
-        let granted = match derive(run, task) {
-            Ok(granted) => granted,
-            Err(failure) => {
-                record_refusal(run, task, &failure).await?;
-                return Err(failure);
-            }
-        };
+        let begun = run.past.has_begun(task.agent);
+        if !begun {
+            be_born(run, task, model).await?;
+        }
         let tools = usable(run, task.agent);
-        let worker = tokio::select! {
-            biased;
-            why = task.ending.ended() => return Err(why),
-            launched = launch(run, task, &tools, &granted) => launched?,
-            () = limit => return Err(task.out_of_time()),
-        };
-        let worker = match worker {
-            Some(worker) => Some(tethered(run, task.agent, worker, &granted).await),
-            None => None,
-        };
-        let hands = Self {
+        let needed = |tool: &ToolSpec| tool.placement() == Placement::Worker;
+        let post = tools.iter().any(needed).then(|| Post::new(run, task));
+        if let Some(post) = post.as_ref().filter(|_| !begun) {
+            post.call_up();
+        }
+        Ok(Self {
             tools,
-            worker,
+            post,
             changing: watch::Sender::new(0),
             turns: AtomicU32::new(0),
             changes: AtomicU32::new(0),
-        };
-        let born = birth(run, task, model, granted);
-        run.record_all(Who::agent(task.agent), born, Durability::Ordered)
-            .await?;
-        Ok(hands)
+        })
     }
 
-    pub(crate) fn worker(&self) -> Option<&dyn Worker> {
-        self.worker.as_deref().map(Tether::worker)
+    /// The agent's worker, started or replaced if need be, for a call of `tool`.
+    ///
+    /// # Errors
+    /// `NoWorker`, `Unknown`: it has none.
+    pub(crate) async fn worker(&self, tool: &ToolName) -> Result<Arc<Tether>, ToolError> {
+        let Some(post) = &self.post else {
+            return Err(ToolError::Unknown(tool.to_string()));
+        };
+        post.worker().await.map_err(|failure| ToolError::NoWorker {
+            tool: tool.to_string(),
+            reason: failure.to_string(),
+        })
+    }
+
+    /// Waits until no launch is under way: an agent whose worker may not be started does not succeed without it.
+    ///
+    /// # Errors
+    /// `Launch`.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        match &self.post {
+            Some(post) => post.settled().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lets another worker take the place of one that its backend gave up; whether there may be one.
+    pub(crate) async fn replace(&self, lost: &Arc<Tether>) -> bool {
+        match &self.post {
+            Some(post) => post.replace(lost).await,
+            None => false,
+        }
+    }
+
+    /// The size in bytes of a declared file, or none if there is none.
+    ///
+    /// # Errors
+    /// In words; the agent has no worker, or may not look there.
+    pub(crate) async fn inspect(&self, path: &str) -> Result<Option<u64>, String> {
+        let Some(post) = &self.post else {
+            return Err("the role holds no file tool to write it with".to_owned());
+        };
+        let tether = post.worker().await.map_err(|failure| failure.to_string())?;
+        let inspected = tether.worker().inspect(path).await;
+        inspected.map_err(|error| error.to_string())
     }
 
     /// Marks a call that changes something as in flight.
@@ -121,19 +150,25 @@ impl Hands {
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Revokes what an agent holds while calls of it are still in flight, so that they reach nothing more.
+    /// Revokes what an agent holds while calls of it are still in flight, so that they reach nothing more. Those that may
+    /// have changed something are in doubt, and nobody waits for the operator's word on them.
     pub(crate) async fn withdraw(run: &Run, agent: AgentId) -> Result<(), Failure> {
         let held = run.table().held(agent, run.shared.now());
         let grants: Vec<GrantId> = held.into_iter().map(|(grant, _)| grant).collect();
         let taken = run.take_back(&grants, None);
         run.record_all(Who::agent(agent), taken.events, Durability::Ordered)
-            .await
-            .map(drop)
+            .await?;
+        for (who, doubt) in run.desk.underway_of(agent) {
+            run.record_all(who, vec![doubt], Durability::Durable)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Ends the worker, if one was started, and every grant of the agent, and whatever was derived from them; what it
     /// cost is charged to the grant its start rested on.
     pub(crate) async fn give_back(run: &Run, task: &Task) {
+        // A launch under way ended with the hands that wanted it.
         if let Some(worker) = run.roll.leave_worker(task.agent) {
             worker.stop().await;
         }
@@ -147,20 +182,19 @@ impl Hands {
     }
 }
 
-/// Puts a fresh worker where a revocation finds it, and tells it of those that came while it was being started.
-async fn tethered(
-    run: &Run,
-    agent: AgentId,
-    worker: Box<dyn Worker>,
-    granted: &Granted,
-) -> Arc<Tether> {
-    let tether = Arc::new(Tether::new(worker));
-    run.roll.enter_worker(agent, Arc::clone(&tether));
-    let left = run.table().held(agent, run.shared.now()).len();
-    if left < granted.len() {
-        tether.narrow(run, agent).await;
-    }
-    tether
+/// Attenuates the agent's grants and records that it exists.
+async fn be_born(run: &Arc<Run>, task: &Task, model: Option<ModelRef>) -> Result<(), Failure> {
+    let granted = match derive(run, task) {
+        Ok(granted) => granted,
+        Err(failure) => {
+            record_refusal(run, task, &failure).await?;
+            return Err(failure);
+        }
+    };
+    let born = birth(run, task, model, granted);
+    run.record_all(Who::agent(task.agent), born, Durability::Ordered)
+        .await
+        .map(drop)
 }
 
 /// The events of an agent's beginning.
@@ -171,6 +205,7 @@ fn birth(run: &Run, task: &Task, model: Option<ModelRef>, granted: Granted) -> V
         parent: task.payer(run),
         backend: run.shared.deps.backend.name(),
         model,
+        rests_on: task.rests_on,
     }];
     let grants = granted.into_iter();
     kinds.extend(
@@ -198,7 +233,7 @@ fn derive(run: &Run, task: &Task) -> Result<Granted, Failure> {
         let parent = table
             .find_parent(task.parent, &wanted, now)
             .map_err(refused)?;
-        let grant = run.shared.deps.ids.grant();
+        let grant = task.agent.grant(granted.len() as u64);
         table
             .derive(parent, grant, task.agent, wanted.clone(), now)
             .map_err(refused)?;
@@ -231,63 +266,19 @@ fn wanted(held: &[(GrantId, Capability)], rendered: &[Rendered]) -> Vec<Capabili
     once
 }
 
-/// The tools an agent may call by name. One that starts programs is not shown to an agent that may start none.
+/// The tools an agent may call by name, as at its beginning: what it has lost since is refused when it is called. One
+/// that starts programs is not shown to an agent that may start none.
 fn usable(run: &Run, agent: AgentId) -> Vec<ToolSpec> {
-    let held = run.table().held(agent, run.shared.now());
-    let starts = held
+    let given = run.table().given(agent);
+    let starts = given
         .iter()
-        .any(|(_, capability)| matches!(capability.resource, Resource::Exec(_)));
+        .any(|capability| matches!(capability.resource, Resource::Exec(_)));
     let mut specs = run.shared.specs(|name| {
         let need = Need::Tool(name.clone());
-        held.iter().any(|(_, capability)| capability.allows(&need))
+        given.iter().any(|capability| capability.allows(&need))
     });
     specs.retain(|spec| starts || !spec.powers.contains(&Power::Exec));
     specs
-}
-
-async fn launch(
-    run: &Arc<Run>,
-    task: &Task,
-    tools: &[ToolSpec],
-    granted: &Granted,
-) -> Result<Option<Box<dyn Worker>>, Failure> {
-    if !tools
-        .iter()
-        .any(|tool| tool.placement() == Placement::Worker)
-    {
-        return Ok(None);
-    }
-    let spec = LaunchSpec {
-        agent: task.agent,
-        run: run.id,
-        capabilities: granted
-            .iter()
-            .map(|(_, _, capability)| capability.clone())
-            .collect(),
-        base: run.submit.base.clone(),
-        folder: run.folder.clone(),
-        anchors: run.anchors(),
-        witness: Arc::new(AgentWitness {
-            run: Arc::clone(run),
-            agent: task.agent,
-        }),
-    };
-    let launched = run.shared.deps.backend.launch(spec).await;
-    launched.map(Some).map_err(launch_failure)
-}
-
-/// Why there is no worker; the layer to blame is always named.
-fn launch_failure(error: LaunchError) -> Failure {
-    let missing = match error.layer {
-        Some(layer) if !error.missing.contains(layer.name()) => {
-            format!("{layer}: {}", error.missing)
-        }
-        _ => error.missing,
-    };
-    Failure::Launch {
-        missing,
-        next_step: error.next_step,
-    }
 }
 
 async fn record_refusal(run: &Run, task: &Task, failure: &Failure) -> Result<(), Failure> {
@@ -304,5 +295,5 @@ async fn record_refusal(run: &Run, task: &Task, failure: &Failure) -> Result<(),
         axis: axis.clone(),
         reason: reason.clone(),
     };
-    run.record(Who::agent(task.agent), refused).await.map(drop)
+    run.record_step(Who::agent(task.agent), refused).await
 }

@@ -3,6 +3,7 @@
 pub(crate) mod ask;
 mod context;
 mod hands;
+mod post;
 mod tether;
 mod turns;
 mod witness;
@@ -10,7 +11,7 @@ mod witness;
 pub(crate) use hands::Hands;
 pub(crate) use tether::Tether;
 
-use crate::{ending::Ending, limits, record::Who, run::Run};
+use crate::{ending::Ending, limits, park, patience::Patience, record::Who, run::Run};
 use aaos_core::{
     event::{Kind, Seq, StopReason},
     failure::{Failure, LimitKind},
@@ -23,7 +24,6 @@ use aaos_core::{
 };
 use aaos_ports::Durability;
 use std::{pin::Pin, sync::Arc};
-use tokio::time::Sleep;
 
 /// What an agent is to do, and as whose.
 pub(crate) struct Task {
@@ -33,12 +33,15 @@ pub(crate) struct Task {
     pub(crate) subtask: Option<SubtaskId>,
     pub(crate) manifest: Manifest,
     pub(crate) model: ModelRef,
-    /// Longest time from its start.
+    /// Longest time it may be at work, waits for the operator left out. It begins anew when the agent goes on after a
+    /// restart: how long it had been at work is not recorded.
     pub(crate) limit: Span,
-    /// When that is; orders the queue for slots.
+    /// When that is if it never waits; orders the queue for slots, and nothing else.
     pub(crate) deadline: Timestamp,
     /// Ends it, and everything below it.
     pub(crate) ending: Ending,
+    /// Whether it, or anything below it, waits for the operator; its time stands still then.
+    pub(crate) patience: Patience,
     /// The event that led to it.
     pub(crate) cause: Seq,
     /// The grant its start was charged to, if another agent started it; its cost is charged there too.
@@ -49,6 +52,12 @@ impl Task {
     /// The agent that started it, if one did; it shares that one's budget.
     pub(crate) fn payer(&self, run: &Run) -> Option<AgentId> {
         (self.parent != run.root).then_some(self.parent)
+    }
+
+    /// What is left of its time, waits for the operator left out.
+    pub(crate) fn time_left(&self) -> Span {
+        let left = self.limit.micros();
+        Span::from_micros(left.saturating_sub(self.patience.worked().micros()))
     }
 
     pub(crate) const fn out_of_time(&self) -> Failure {
@@ -86,51 +95,86 @@ pub(crate) async fn live<F>(
     work: F,
 ) -> Result<Value, Failure>
 where
-    F: for<'a> FnOnce(&'a Arc<Run>, &'a Task, &'a Hands) -> Work<'a>,
+    F: for<'a> FnOnce(&'a Arc<Run>, &'a Task, &'a Hands) -> Work<'a> + Send,
 {
-    if task.ending.has_ended() {
+    let begun = run.past.has_begun(task.agent);
+    if let Some(StopReason::Failed { failure }) = run.past.end_of(task.agent) {
+        return Err(failure);
+    }
+    if task.ending.has_ended() && !begun {
         return Err(task.ending.why());
     }
-    enter(run, &task).await?;
-    let limit = tokio::time::sleep(task.limit.as_duration());
+    enter(run, &task, begun).await?;
+    let limit = task.patience.elapsed(task.limit);
     tokio::pin!(limit);
-    let result = match Hands::take(run, &task, model, limit.as_mut()).await {
+    let result = match Hands::take(run, &task, model).await {
         Ok(hands) => {
-            let result = timed(run, &task, &hands, limit, work(run, &task, &hands)).await;
+            let working = work(run, &task, &hands);
+            let whole: Work<'_> = Box::pin(async {
+                let value = working.await?;
+                hands.ready().await.map(|()| value)
+            });
+            let result = timed(run, &task, &hands, limit, whole).await;
             let turns = hands.turns();
             drop(hands);
             Hands::give_back(run, &task).await;
-            record_end(run, &task, &result, turns).await.and(result)
+            let unseen = match &result {
+                Err(_) if begun && !run.is_suspended() => run.record_unseen(Some(task.agent)).await,
+                _ => Ok(()),
+            };
+            let ended = record_end(run, &task, &result, turns).await;
+            unseen.and(ended).and(result)
         }
         Err(failure) => {
             Hands::give_back(run, &task).await;
-            Err(failure)
+            let result = Err(failure);
+            if begun {
+                record_end(run, &task, &result, 0).await?;
+            }
+            result
         }
     };
     run.forget_agent(task.agent);
     result
 }
 
-/// Enters the agent in the run's books.
-async fn enter(run: &Run, task: &Task) -> Result<(), Failure> {
-    let payer = task.payer(run);
-    let opened = run.ledger().open(task.agent, payer);
-    if let Err(refused) = opened {
-        let who = payer.map_or(Who::RUN, Who::agent);
-        ask::record_refused(run, who, &refused).await?;
-        return Err(refused.into());
-    }
+/// Enters the agent in the run's books, where one that goes on is already.
+async fn enter(run: &Run, task: &Task, begun: bool) -> Result<(), Failure> {
     run.remember_cause(Who::agent(task.agent), task.cause);
-    Ok(())
+    if begun {
+        return Ok(());
+    }
+    let refused = |kind: &Kind| matches!(kind, Kind::BudgetRefused { .. });
+    if let Some(Kind::BudgetRefused { limit, allowed, .. }) =
+        run.past.step(Some(task.agent), refused)
+    {
+        let (kind, limit) = (limit, allowed);
+        return Err(Failure::Limit { kind, limit });
+    }
+    let role = &task.manifest.role;
+    // Under its own name: the line of whoever started it goes on by itself meanwhile.
+    let opened = park::or_fail(run, Who::agent(task.agent), &task.patience, || {
+        run.ledger().open(task.agent, task.payer(run), role)
+    });
+    let opened = tokio::select! {
+        biased;
+        why = task.ending.ended() => Err(why),
+        opened = opened => opened,
+    };
+    if opened.is_err() {
+        run.forget_agent(task.agent);
+    }
+    opened
 }
 
 /// Lets `work` go on until it is done, its time is up, or it is told to end. A call that changes something may finish
-/// within the grace period; everything else is dropped at once, and the worker's end kills what it started.
+/// within the grace period; everything else is dropped at once, and the worker's end kills what it started. In a run
+/// that is suspended, everything in flight may finish, and what follows it cannot be recorded and so does not happen.
 async fn timed(
     run: &Run,
     task: &Task,
     hands: &Hands,
-    limit: Pin<&mut Sleep>,
+    limit: Pin<&mut (impl Future<Output = ()> + Send)>,
     mut work: Work<'_>,
 ) -> Result<Value, Failure> {
     let why = tokio::select! {
@@ -139,6 +183,15 @@ async fn timed(
         done = &mut work => return done,
         () = limit => task.out_of_time(),
     };
+    if run.is_suspended() {
+        tokio::select! {
+            biased;
+            _ = &mut work => {}
+            () = run.quiet(Some(task.agent)) => {}
+            () = run.cut_short() => {}
+        }
+        return Err(Failure::Interrupted);
+    }
     task.ending.end(why.clone());
     let settled = tokio::select! {
         biased;
@@ -171,7 +224,14 @@ async fn record_end(
         },
         Kind::AgentStopped { stop },
     ];
-    run.record_all(Who::agent(task.agent), kinds, Durability::Ordered)
+    let who = Who::agent(task.agent);
+    let is_recorded = kinds
+        .iter()
+        .all(|kind| run.past.has(Some(task.agent), kind));
+    if is_recorded {
+        return Ok(());
+    }
+    run.record_all(who, kinds, Durability::Ordered)
         .await
         .map(drop)
 }

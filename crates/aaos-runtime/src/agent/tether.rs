@@ -21,7 +21,7 @@ impl Tether {
         }
     }
 
-    pub(super) fn worker(&self) -> &dyn Worker {
+    pub(crate) fn worker(&self) -> &dyn Worker {
         &*self.worker
     }
 

@@ -12,7 +12,6 @@ use aaos_core::{
         repeat::Repeat,
         turn::{Effect, Input, Silence, Turn},
     },
-    event::Kind,
     failure::Failure,
     manifest::Expected,
     model::{Block, Message, Purpose, ToolCall, ToolResult},
@@ -33,6 +32,8 @@ struct Agent<'a> {
     turn: Turn,
     repeat: Mutex<Repeat>,
     refusals: u32,
+    /// Calls made so far.
+    calls: u64,
     /// The output found when the agent said that it had finished.
     delivered: Option<Value>,
 }
@@ -56,6 +57,7 @@ impl<'a> Agent<'a> {
             turn,
             repeat,
             refusals: 0,
+            calls: 0,
             delivered: None,
         }
     }
@@ -86,6 +88,7 @@ impl<'a> Agent<'a> {
         let ask = Ask {
             who: Who::agent(self.task.agent),
             payer: Some(self.task.agent),
+            patience: self.task.patience.clone(),
             model: self.task.model.clone(),
             purpose: Purpose::Turn {
                 role: manifest.role.clone(),
@@ -102,7 +105,8 @@ impl<'a> Agent<'a> {
         };
         match ask.send(self.run).await {
             Ok(reply) => Ok(Input::Reply(reply)),
-            Err(failure @ Failure::Journal { .. }) => Err(failure),
+            // Nothing the model did, and nothing it could be told.
+            Err(failure) if is_ours(&failure) => Err(failure),
             Err(failure) => Ok(Input::ModelFailed(failure)),
         }
     }
@@ -111,13 +115,16 @@ impl<'a> Agent<'a> {
     /// those after it, as the model that wrote them in order would expect.
     async fn call_tools(&mut self, calls: Vec<ToolCall>) -> Result<Input, Failure> {
         let mut results: Vec<ToolResult> = Vec::with_capacity(calls.len());
+        let mut ordinal = self.calls;
+        self.calls = self.calls.saturating_add(calls.len() as u64);
         for group in groups(self.run, calls) {
             let caller = self.caller();
             let mut refusals = 0;
             for beside in group.chunks(limits::CALLS_PARALLEL_MAX) {
                 let mut pending = FuturesOrdered::new();
                 for call in beside {
-                    pending.push_back(invoke::invoke(&caller, call));
+                    pending.push_back(invoke::invoke(&caller, ordinal, call));
+                    ordinal = ordinal.saturating_add(1);
                 }
                 while let Some(answer) = pending.next().await {
                     let answer = answer?;
@@ -146,26 +153,25 @@ impl<'a> Agent<'a> {
 
     async fn check_output(&mut self) -> Result<Input, Failure> {
         let words = last_words(self.turn.messages());
-        match outputs::collect(&self.task.manifest.output, &words, self.hands).await {
+        match outputs::check(self.run, self.task, &words, self.hands).await? {
             Ok(value) => {
                 self.delivered = Some(value);
                 Ok(Input::OutputPresent)
             }
-            Err(missing) => {
-                if let Some(subtask) = self.task.subtask.clone() {
-                    let kind = Kind::SubtaskOutputMissing {
-                        subtask,
-                        declared: missing.declared.clone(),
-                    };
-                    self.run.record(Who::agent(self.task.agent), kind).await?;
-                }
-                Ok(Input::OutputMissing {
-                    declared: missing.declared,
-                    found: missing.found,
-                })
-            }
+            Err(missing) => Ok(Input::OutputMissing {
+                declared: missing.declared,
+                found: missing.found,
+            }),
         }
     }
+}
+
+/// Whether a failure is neither the model's nor the provider's.
+const fn is_ours(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Journal { .. } | Failure::Unrecoverable { .. } | Failure::Interrupted
+    )
 }
 
 /// What the model said last.

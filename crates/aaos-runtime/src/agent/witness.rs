@@ -1,9 +1,8 @@
 //! What becomes of an agent's worker, as events.
 //!
-//! The worker is there before the agent is: its `worker_started` or `worker_refused` follows the event that led to the
-//! agent and comes before `agent_spawned`. A worker that takes a lost one's place is told of in the middle of its
-//! agent's events. What happens to a worker stands beside its agent's line of events and causes none of them. Refuses: a
-//! note that comes when the agent is gone, so that nothing follows the end of its run.
+//! A worker is started beside its agent's first model request, or when a call needs one: its events stand beside the
+//! agent's line and cause nothing in it, and so do those of one that takes a lost one's place. Refuses: a note that comes
+//! when the agent is gone, so that nothing follows the end of its run.
 
 use crate::{record::Who, run::Run};
 use aaos_core::{event::Kind, id::AgentId};

@@ -1,76 +1,116 @@
-//! Stage three: the call has not come too often, and the run's budget allows it.
+//! Stage three: the call has not come too often. Stage five, when nobody need be asked or somebody has said yes: the
+//! run's budget allows it, and what it needs is still held, and charged.
 
-use super::{Caller, Stopped, authorize::Authorized, gate::InFlight};
-use crate::{agent::ask, record::Who};
-use aaos_core::{agent::repeat::Verdict, event::Kind, id::CallId};
-use aaos_ports::AnyTool;
-use std::sync::{Arc, PoisonError};
+use super::{
+    Caller, Stopped,
+    approve::Approved,
+    authorize::{self, Authorized},
+    place,
+};
+use crate::{park, record::Who};
+use aaos_core::{
+    agent::repeat::Verdict,
+    capability::{Need, Refusal},
+    event::Kind,
+    failure::Failure,
+};
+use std::sync::PoisonError;
 
-/// A call that may be performed. Only this stage makes one, and only [`super::place`] takes one.
-pub(crate) struct Admitted {
-    pub(super) tool: Arc<dyn AnyTool>,
-    pub(super) input: serde_json::Value,
+/// A call that has not come too often.
+pub(super) struct Counted {
+    pub(super) call: Authorized,
+    /// Digest of its canonical arguments.
     pub(super) input_hash: String,
-    pub(super) in_flight: InFlight,
-    pub(super) call: CallId,
     /// How often the same call has come, if that is worth a warning.
     pub(super) repeats: Option<u32>,
 }
 
-impl Admitted {
-    /// What the model is told beside the result.
-    pub(super) fn warning(&self) -> Option<String> {
-        let count = self.repeats?;
-        Some(format!(
-            "you have made this same call {count} times; its result will not change. Use what you have, or do something else"
-        ))
-    }
+/// A call that may be performed. Only this stage makes one of a fresh call, and only [`super::act`] takes one.
+pub(super) struct Admitted(pub(super) Counted);
+
+/// What the model is told beside the result of a call that has come this often.
+pub(super) fn warning(repeats: Option<u32>) -> Option<String> {
+    let count = repeats?;
+    Some(format!(
+        "you have made this same call {count} times; its result will not change. Use what you have, or do something else"
+    ))
+}
+
+pub(super) async fn count(caller: &Caller<'_>, call: Authorized) -> Result<Counted, Stopped> {
+    // Before anything is waited for: calls of one reply are counted in the order in which they stand there.
+    let counted = seen(
+        caller,
+        call.tool.spec().name.as_str(),
+        &digest(&call.input)?,
+    );
+    let input_hash = fingerprint(caller, &call.input).await?;
+    let repeats = match counted {
+        Verdict::Fine => None,
+        Verdict::Warn(count) => Some(count),
+        Verdict::Refuse(count) => return Err(repeated(call.tool.spec().name.to_string(), count)),
+    };
+    Ok(Counted {
+        call,
+        input_hash,
+        repeats,
+    })
+}
+
+/// Digest of a call's canonical arguments, which are kept under it.
+pub(super) async fn fingerprint(
+    caller: &Caller<'_>,
+    input: &serde_json::Value,
+) -> Result<String, Failure> {
+    let canonical = serde_json::to_vec(input).map_err(|error| Failure::Journal {
+        message: error.to_string(),
+    })?;
+    caller.run.store(canonical).await
+}
+
+/// The same digest, as the journal makes it, without keeping the arguments.
+fn digest(input: &serde_json::Value) -> Result<String, Failure> {
+    let canonical = serde_json::to_vec(input).map_err(|error| Failure::Journal {
+        message: error.to_string(),
+    })?;
+    Ok(blake3::hash(&canonical).to_hex().to_string())
+}
+
+/// Tells the repeat guard of a call.
+pub(super) fn seen(caller: &Caller<'_>, tool: &str, input_hash: &str) -> Verdict {
+    let mut repeat = caller.repeat.lock().unwrap_or_else(PoisonError::into_inner);
+    repeat.seen(tool, input_hash)
 }
 
 pub(super) async fn admit(
     caller: &Caller<'_>,
     who: Who,
-    call: Authorized,
+    Approved(counted): Approved,
 ) -> Result<Admitted, Stopped> {
-    let Authorized {
-        tool,
-        input,
-        in_flight,
-        call,
-    } = call;
-    let name = tool.spec().name.to_string();
-    let canonical = serde_json::to_vec(&input).map_err(|error| {
-        Stopped::Broken(aaos_core::failure::Failure::Journal {
-            message: error.to_string(),
-        })
-    })?;
-    let input_hash = caller.run.store(canonical).await?;
-    let verdict = caller
-        .repeat
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .seen(&name, &input_hash);
-    let repeats = match verdict {
-        Verdict::Fine => None,
-        Verdict::Warn(count) => Some(count),
-        Verdict::Refuse(count) => return Err(repeated(name, count)),
+    let gate = counted.call.in_flight.gate();
+    let (run, agent) = (caller.run, caller.task.agent);
+    let charge = || gate.charge(|| run.ledger().call(agent));
+    let charged = tokio::select! {
+        biased;
+        () = gate.revoked() => None,
+        charged = async {
+            // It begins when there is somebody to perform it.
+            place::ready(caller, &counted.call).await;
+            park::or_fail(run, who, &caller.task.patience, charge).await
+        } => Some(charged?),
     };
-    let charged = caller.run.ledger().call(caller.task.agent);
-    if let Err(refused) = charged {
-        ask::record_refused(caller.run, who, &refused).await?;
-        return Err(Stopped::Broken(refused.into()));
+    let tool = &counted.call.tool.spec().name;
+    match charged {
+        Some(Ok(())) => Ok(Admitted(counted)),
+        Some(Err((need, refusal))) => Err(authorize::denied(tool.as_str(), &need, &refusal)),
+        None => {
+            let need = Need::Tool(tool.clone());
+            Err(authorize::denied(tool.as_str(), &need, &Refusal::Revoked))
+        }
     }
-    Ok(Admitted {
-        tool,
-        input,
-        input_hash,
-        in_flight,
-        call,
-        repeats,
-    })
 }
 
-fn repeated(tool: String, attempt_count: u32) -> Stopped {
+/// What is recorded and told of a call that has come too often.
+pub(super) fn repeated(tool: String, attempt_count: u32) -> Stopped {
     let told = format!(
         "refused: you have made this same call {attempt_count} times. Use what you have, do something else, or say \
          what blocks you"
@@ -80,7 +120,7 @@ fn repeated(tool: String, attempt_count: u32) -> Stopped {
         attempt_count,
     };
     Stopped::Refused {
-        event: Box::new(event),
+        events: vec![event],
         told,
         repeat: true,
     }

@@ -1,15 +1,16 @@
-//! Stage two: the agent holds what the call needs. Checked and charged in one step, before the act.
+//! Stage two: the agent holds what the call needs. Checked here, charged when nothing else stands in the way.
 
 use super::{Caller, Stopped, gate::InFlight, validate::Valid};
 use aaos_core::{
-    capability::{Charge, Need, Refusal},
+    capability::{Need, Refusal, Table},
     event::Kind,
-    id::CallId,
+    id::{AgentId, CallId, GrantId},
+    time::Timestamp,
 };
 use aaos_ports::{AnyTool, PowerError, power::at_base};
 use std::sync::Arc;
 
-/// A call whose every declared need is granted and charged.
+/// A call whose every declared need is granted. Nothing is charged yet.
 pub(super) struct Authorized {
     pub(super) tool: Arc<dyn AnyTool>,
     pub(super) input: serde_json::Value,
@@ -22,30 +23,20 @@ pub(super) fn authorize(
     call: CallId,
     valid: Valid,
 ) -> Result<Authorized, Stopped> {
-    let Valid { tool, input, needs } = valid;
     let (run, agent) = (caller.run, caller.task.agent);
-    let name = &tool.spec().name;
-    let mut all = vec![Need::Tool(name.clone())];
-    for need in needs {
-        all.push(at_base(need, &run.submit.base).map_err(|error| misplaced(name.as_str(), error))?);
-    }
+    let needs = needs(caller, &valid)?;
+    let Valid { tool, input, .. } = valid;
+    let name = tool.spec().name.clone();
     let now = run.shared.now();
-    let mut table = run.table();
+    let table = run.table();
     // All are looked at before any is charged: a call that is refused costs no uses.
-    for need in &mut all {
-        if let Err(refusal) = table.check(agent, need, now) {
-            let file = as_file(need).filter(|file| table.check(agent, file, now).is_ok());
-            *need = file.ok_or_else(|| denied(name.as_str(), need, &refusal))?;
-        }
-    }
-    let mut charged = Vec::with_capacity(all.len());
-    for need in all {
-        let grant = table
-            .authorize(agent, &need, &Charge::USE, now)
+    let mut declared = Vec::with_capacity(needs.len());
+    for need in needs {
+        let held = hold(&table, agent, &need, now)
             .map_err(|refusal| denied(name.as_str(), &need, &refusal))?;
-        charged.push((need, grant));
+        declared.push(held);
     }
-    let in_flight = InFlight::enter(run, agent, call, charged);
+    let in_flight = InFlight::enter(run, agent, call, declared);
     drop(table);
     Ok(Authorized {
         tool,
@@ -53,6 +44,75 @@ pub(super) fn authorize(
         in_flight,
         call,
     })
+}
+
+/// Takes up a call that was authorised and charged before it was cut off: what its intent names is what it rests on. If
+/// one of those has ended since, the call is told so at once.
+pub(super) fn take_up(
+    caller: &Caller<'_>,
+    call: CallId,
+    valid: Valid,
+    charged: &[GrantId],
+) -> Result<Authorized, Stopped> {
+    let (run, agent) = (caller.run, caller.task.agent);
+    let needs = needs(caller, &valid)?;
+    let Valid { tool, input, .. } = valid;
+    let now = run.shared.now();
+    let table = run.table();
+    let mut declared = Vec::with_capacity(needs.len());
+    let mut stands = needs.len() == charged.len();
+    for (need, grant) in needs.into_iter().zip(charged) {
+        stands &= table.live(*grant, now);
+        let allows = |need: &Need| {
+            let capability = table.capability(*grant);
+            capability.is_some_and(|capability| capability.allows(need))
+        };
+        let need = as_file(&need)
+            .filter(|file| !allows(&need) && allows(file))
+            .unwrap_or(need);
+        declared.push((need, *grant));
+    }
+    let in_flight = InFlight::enter(run, agent, call, declared);
+    drop(table);
+    in_flight.gate().take_up();
+    if !stands {
+        in_flight.gate().end();
+    }
+    Ok(Authorized {
+        tool,
+        input,
+        in_flight,
+        call,
+    })
+}
+
+/// What a call needs, the right to its tool first, every path at its place.
+fn needs(caller: &Caller<'_>, valid: &Valid) -> Result<Vec<Need>, Stopped> {
+    let name = &valid.tool.spec().name;
+    let mut all = vec![Need::Tool(name.clone())];
+    for need in &valid.needs {
+        let placed = at_base(need.clone(), &caller.run.submit.base);
+        all.push(placed.map_err(|error| misplaced(name.as_str(), error))?);
+    }
+    Ok(all)
+}
+
+/// The grant that a need rests on.
+fn hold(
+    table: &Table,
+    agent: AgentId,
+    need: &Need,
+    now: Timestamp,
+) -> Result<(Need, GrantId), Refusal> {
+    let refusal = match table.check(agent, need, now) {
+        Ok(grant) => return Ok((need.clone(), grant)),
+        Err(refusal) => refusal,
+    };
+    let file = as_file(need).and_then(|file| {
+        let grant = table.check(agent, &file, now).ok()?;
+        Some((file, grant))
+    });
+    file.ok_or(refusal)
 }
 
 /// A tool that takes a file or a directory asks for a tree, for it cannot know which it is. Whoever holds just that path
@@ -70,16 +130,7 @@ fn as_file(need: &Need) -> Option<Need> {
 /// A path that cannot be one is refused like one that is not granted.
 fn misplaced(tool: &str, error: PowerError) -> Stopped {
     let PowerError::Denied { need, axis, reason } = error else {
-        let problem = error.to_string();
-        let event = Kind::ToolRejected {
-            tool: tool.to_owned(),
-            problem: problem.clone(),
-        };
-        return Stopped::Refused {
-            event: Box::new(event),
-            told: problem,
-            repeat: false,
-        };
+        return Stopped::rejected(tool, error.to_string());
     };
     let told = format!("refused ({axis}): {reason}");
     let event = Kind::CapabilityDenied {
@@ -88,15 +139,11 @@ fn misplaced(tool: &str, error: PowerError) -> Stopped {
         axis,
         reason,
     };
-    Stopped::Refused {
-        event: Box::new(event),
-        told,
-        repeat: false,
-    }
+    Stopped::refused(event, told)
 }
 
-/// The event of a refusal, and what the model is told.
-pub(super) fn denial(tool: &str, need: &Need, refusal: &Refusal) -> (Kind, String) {
+/// A call that is refused because a need of it is.
+pub(super) fn denied(tool: &str, need: &Need, refusal: &Refusal) -> Stopped {
     let reason = refusal.to_string();
     let told = format!("refused ({}): {reason}", refusal.axis());
     let event = Kind::CapabilityDenied {
@@ -105,14 +152,5 @@ pub(super) fn denial(tool: &str, need: &Need, refusal: &Refusal) -> (Kind, Strin
         axis: refusal.axis().to_owned(),
         reason,
     };
-    (event, told)
-}
-
-fn denied(tool: &str, need: &Need, refusal: &Refusal) -> Stopped {
-    let (event, told) = denial(tool, need, refusal);
-    Stopped::Refused {
-        event: Box::new(event),
-        told,
-        repeat: false,
-    }
+    Stopped::refused(event, told)
 }

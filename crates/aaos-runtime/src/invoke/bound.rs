@@ -23,7 +23,19 @@ pub(super) async fn bound(
         Ok(output) => output.json.to_string(),
         Err(error) => told(error),
     };
-    let mut shown = text::head(&whole, limits::OUTPUT_BYTES_MAX).to_owned();
+    let text = shown(&whole, warning);
+    let bytes = whole.len() as u64;
+    let digest = run.store(whole.into_bytes()).await?;
+    Ok(Bounded {
+        text,
+        digest,
+        bytes,
+    })
+}
+
+/// An output as a model is shown it, with a warning beside it if there is one.
+pub(super) fn shown(whole: &str, warning: Option<String>) -> String {
+    let mut shown = text::head(whole, limits::OUTPUT_BYTES_MAX).to_owned();
     if shown.len() < whole.len() {
         shown.push_str(&format!(
             "\n[cut: {} of {} bytes shown; ask for a smaller part]",
@@ -34,11 +46,5 @@ pub(super) async fn bound(
     if let Some(warning) = warning {
         shown.push_str(&format!("\n[{warning}]"));
     }
-    let bytes = whole.len() as u64;
-    let digest = run.store(whole.into_bytes()).await?;
-    Ok(Bounded {
-        text: shown,
-        digest,
-        bytes,
-    })
+    shown
 }

@@ -4,8 +4,9 @@
 use super::connections::Connections;
 use crate::{authority::Ended, run::Run};
 use aaos_core::{
+    approval::Rule,
     capability::{Charge, Need, Refusal},
-    event::Kind,
+    event::{GrantUse, Kind},
     id::{AgentId, CallId, GrantId},
     secret::Secret,
 };
@@ -36,10 +37,16 @@ pub(crate) struct CallGate {
 
 #[derive(Default)]
 struct State {
-    /// Needs that were charged when the call was authorised; each admits one use without a second charge.
+    /// What the call declared that it needs, and the grant each need rests on.
+    declared: Vec<(Need, GrantId)>,
+    /// Declared needs that are charged and not used yet; each admits one use without a second charge.
     charged: Vec<(Need, GrantId)>,
     /// Every grant the call rests on.
     grants: BTreeSet<GrantId>,
+    /// Uses it was charged for, of each grant.
+    uses: BTreeMap<GrantId, u64>,
+    /// Rules by which a further need waits for a person's approval; the call cannot wait, so it is refused.
+    rules: Vec<Rule>,
     refused: Vec<Refused>,
     connections: Connections,
 }
@@ -52,13 +59,13 @@ struct Refused {
 }
 
 impl CallGate {
-    fn new(run: Arc<Run>, agent: AgentId, charged: Vec<(Need, GrantId)>) -> Self {
-        let grants = charged.iter().map(|(_, grant)| *grant).collect();
+    fn new(run: Arc<Run>, agent: AgentId, declared: Vec<(Need, GrantId)>) -> Self {
+        let grants = declared.iter().map(|(_, grant)| *grant).collect();
         Self {
             run,
             agent,
             state: Mutex::new(State {
-                charged,
+                declared,
                 grants,
                 ..State::default()
             }),
@@ -76,10 +83,79 @@ impl CallGate {
         self.admitted(need).map(|(grant, _)| grant)
     }
 
+    /// What the call declared that it needs, and the grant each need rests on.
+    pub(super) fn declared(&self) -> Vec<(Need, GrantId)> {
+        self.state().declared.clone()
+    }
+
+    /// Checks every declared need, lets `count` count the call, and charges them all; or none. In one step with what a
+    /// revocation looks at, so that none falls in between.
+    ///
+    /// # Errors
+    /// `count`'s, or the need that is refused now.
+    pub(super) fn charge<E>(
+        &self,
+        count: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Result<(), (Need, Refusal)>, E> {
+        let now = self.run.shared.now();
+        let mut state = self.state();
+        let mut table = self.run.table();
+        let declared = state.declared.clone();
+        for (need, _) in &declared {
+            if let Err(refusal) = table.check(self.agent, need, now) {
+                return Ok(Err((need.clone(), refusal)));
+            }
+        }
+        count()?;
+        let mut charged = Vec::with_capacity(declared.len());
+        for (need, _) in declared {
+            match table.authorize(self.agent, &need, &Charge::USE, now) {
+                Ok(grant) => charged.push((need, grant)),
+                Err(refusal) => return Ok(Err((need, refusal))),
+            }
+        }
+        state.pay(charged);
+        Ok(Ok(()))
+    }
+
+    /// Takes up what was charged before the call was cut off.
+    pub(super) fn take_up(&self) {
+        let mut state = self.state();
+        let charged = state.declared.clone();
+        state.pay(charged);
+    }
+
+    /// Lets the call be performed once more for what was paid.
+    pub(super) fn renew(&self) {
+        let mut state = self.state();
+        state.charged = state.declared.clone();
+    }
+
+    /// Refuses further needs that one of these rules names.
+    pub(super) fn guard_by(&self, rules: Vec<Rule>) {
+        self.state().rules = rules;
+    }
+
+    /// Whether a need may be looked at: as for an act, but nothing is charged and no secret handed out.
+    fn considered(&self, need: &Need) -> Result<(), PowerError> {
+        let now = self.run.shared.now();
+        let mut state = self.state();
+        let table = self.run.table();
+        let mut declared = state.declared.iter();
+        let paid = declared.any(|(known, grant)| known == need && table.live(*grant, now));
+        let checked = if paid {
+            Ok(())
+        } else {
+            table.check(self.agent, need, now).map(drop)
+        };
+        checked.map_err(|refusal| state.refuse_by(need, &refusal))
+    }
+
     /// A need that is refused is not charged, also if it is for want of a secret's value.
     fn admitted(&self, need: &Need) -> Result<(GrantId, Admitted), PowerError> {
         let now = self.run.shared.now();
         let mut state = self.state();
+        state.unasked(need)?;
         let mut table = self.run.table();
         let prepaid = state.prepaid(need).filter(|grant| table.live(*grant, now));
         let grant = match prepaid {
@@ -94,6 +170,7 @@ impl CallGate {
             table
                 .authorize(self.agent, need, &Charge::USE, now)
                 .map_err(|refusal| state.refuse_by(need, &refusal))?;
+            state.count_use(grant);
         }
         state.grants.insert(grant);
         Ok((grant, Admitted { secrets }))
@@ -116,14 +193,20 @@ impl CallGate {
             .collect()
     }
 
-    /// Charges the bytes that went in and came out to every grant the call rested on. What goes over a limit is
-    /// charged too: the next act is refused.
-    pub(super) fn settle_bytes(&self, bytes: u64) {
+    /// Charges the bytes that went in and came out to every grant the call rested on, and answers with all that it
+    /// took. What goes over a limit is charged too: the next act is refused.
+    pub(super) fn settle_bytes(&self, bytes: u64) -> Vec<GrantUse> {
         let state = self.state();
         let mut table = self.run.table();
-        for grant in &state.grants {
+        let taken = state.grants.iter().map(|grant| {
             let _ = table.settle_bytes(*grant, bytes);
-        }
+            GrantUse {
+                grant: *grant,
+                uses: state.uses.get(grant).copied().unwrap_or(0),
+                bytes,
+            }
+        });
+        taken.collect()
     }
 
     /// The events that are left when the call is over: its last connections, those that were only counted, and what it
@@ -175,6 +258,11 @@ impl CallGate {
         rests
     }
 
+    /// Tells the call to end because a grant it rests on has ended before it was taken up.
+    pub(super) fn end(&self) {
+        self.revoked.cancel();
+    }
+
     pub(crate) fn is_revoked(&self) -> bool {
         self.revoked.is_cancelled()
     }
@@ -199,6 +287,35 @@ impl State {
     fn prepaid(&mut self, need: &Need) -> Option<GrantId> {
         let position = self.charged.iter().position(|(known, _)| known == need)?;
         Some(self.charged.swap_remove(position).1)
+    }
+
+    fn pay(&mut self, charged: Vec<(Need, GrantId)>) {
+        for (_, grant) in &charged {
+            self.grants.insert(*grant);
+            self.count_use(*grant);
+        }
+        self.declared.clone_from(&charged);
+        self.charged = charged;
+    }
+
+    fn count_use(&mut self, grant: GrantId) {
+        let uses = self.uses.entry(grant).or_insert(0);
+        *uses = uses.saturating_add(1);
+    }
+
+    /// Refuses what a person would have to be asked about first. What the call declared was looked at before it began.
+    fn unasked(&mut self, need: &Need) -> Result<(), PowerError> {
+        if self.declared.iter().any(|(known, _)| known == need) {
+            return Ok(());
+        }
+        let Some(rule) = self.rules.iter().find(|rule| rule.applies_to(need)) else {
+            return Ok(());
+        };
+        let reason = format!(
+            "the rule `{rule}` lets this happen only with a person's approval; make a call of its own for it, which can \
+             wait for that"
+        );
+        Err(self.refuse(need, "approval", reason))
     }
 
     fn refuse_by(&mut self, need: &Need, refusal: &Refusal) -> PowerError {
@@ -230,6 +347,21 @@ impl Gate for CallGate {
     }
 }
 
+/// The gate of a tool that looks at what a call would do, or did: it admits what the call's own does, and charges
+/// nothing.
+pub(super) struct Looking(pub(super) Arc<CallGate>);
+
+#[async_trait]
+impl Gate for Looking {
+    async fn admit(&self, need: &Need) -> Result<Admitted, PowerError> {
+        self.0.considered(need).map(|()| Admitted::default())
+    }
+
+    fn note(&self, connection: Connection) {
+        self.0.note(connection);
+    }
+}
+
 /// A call in flight: while this lives, authority that is taken back finds it.
 pub(crate) struct InFlight {
     call: CallId,
@@ -237,15 +369,15 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Enters a call whose needs were charged, among those in flight. Called while the grant table is locked, so that
-    /// no revocation falls between the charge and the entry.
+    /// Enters a call whose needs rest on these grants, among those in flight. Called while the grant table is locked,
+    /// so that no revocation falls between the check and the entry.
     pub(super) fn enter(
         run: &Arc<Run>,
         agent: AgentId,
         call: CallId,
-        charged: Vec<(Need, GrantId)>,
+        declared: Vec<(Need, GrantId)>,
     ) -> Self {
-        let gate = Arc::new(CallGate::new(Arc::clone(run), agent, charged));
+        let gate = Arc::new(CallGate::new(Arc::clone(run), agent, declared));
         run.roll.enter_call(call, Arc::clone(&gate));
         Self { call, gate }
     }

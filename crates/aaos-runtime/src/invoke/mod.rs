@@ -1,33 +1,39 @@
 //! A tool call's way through. Each stage consumes one type and makes the next, so that no stage can be skipped:
 //!
-//! `ToolCall` → validate → `Valid` → authorize → `Authorized` → admit → `Admitted` → place → output → record.
+//! `ToolCall` → validate → `Valid` → authorize → `Authorized` → count → `Counted` → approve → `Approved` → admit →
+//! `Admitted` → act: evidence, intent, the act itself, receipt.
 //!
-//! A refusal is recorded, told to the model in words it can act on, and never looks like the tool's own failure.
+//! A call that the past knows begins further on: one that is over is told from its record, one that was cut off goes on
+//! at the act. A refusal is recorded, told to the model in words it can act on, and never looks like the tool's own
+//! failure.
 
+mod act;
 mod admit;
+mod approve;
 mod authorize;
 mod bound;
 mod connections;
 mod gate;
 mod place;
+mod recall;
+mod settle;
 mod validate;
 
 pub(crate) use gate::CallGate;
 
 use crate::{
     agent::{Hands, Task},
-    limits,
+    past::{ApprovalPast, CallPast, Intent},
     record::Who,
     run::Run,
 };
 use aaos_core::{
-    agent::repeat::Repeat,
+    agent::repeat::{Repeat, Verdict},
     event::Kind,
     failure::Failure,
     id::CallId,
     model::{ToolCall, ToolResult},
-    text,
-    tool::{Effect, Placement, ToolSpec},
+    tool::Effect,
 };
 use aaos_ports::{Durability, ToolError, ToolOutput};
 use std::sync::{Arc, Mutex};
@@ -57,14 +63,32 @@ pub(crate) const fn only_looks(effect: Effect) -> bool {
 
 /// Why a call did not get as far as its tool.
 pub(crate) enum Stopped {
-    /// It was refused, with what is recorded and what the model is told.
+    /// It was refused, with what is recorded and what the model is told. The last event is its end.
     Refused {
-        event: Box<Kind>,
+        events: Vec<Kind>,
         told: String,
         repeat: bool,
     },
     /// Nothing can go on.
     Broken(Failure),
+}
+
+impl Stopped {
+    fn refused(event: Kind, told: String) -> Self {
+        Self::Refused {
+            events: vec![event],
+            told,
+            repeat: false,
+        }
+    }
+
+    fn rejected(tool: &str, problem: String) -> Self {
+        let event = Kind::ToolRejected {
+            tool: tool.to_owned(),
+            problem: problem.clone(),
+        };
+        Self::refused(event, problem)
+    }
 }
 
 impl From<Failure> for Stopped {
@@ -73,14 +97,21 @@ impl From<Failure> for Stopped {
     }
 }
 
-/// Takes one call from the model's wish to the result it is told.
+/// Takes one call from the model's wish to the result it is told. `ordinal` counts its agent's calls.
 ///
 /// # Errors
-/// Only what ends the agent: the journal's failure, a budget that is used up.
-pub(crate) async fn invoke(caller: &Caller<'_>, call: &ToolCall) -> Result<Answer, Failure> {
-    let id = caller.run.shared.deps.ids.call();
+/// Only what ends the agent: the journal's failure, a budget that is used up, its own end.
+pub(crate) async fn invoke(
+    caller: &Caller<'_>,
+    ordinal: u64,
+    call: &ToolCall,
+) -> Result<Answer, Failure> {
+    let id = caller.task.agent.call(ordinal);
     let who = Who::call(caller.task.agent, id);
     let answer = carry_through(caller, who, id, call).await;
+    if answer.is_ok() {
+        caller.run.past.seen_to(id);
+    }
     caller.run.forget_call(who);
     answer
 }
@@ -91,14 +122,25 @@ async fn carry_through(
     id: CallId,
     call: &ToolCall,
 ) -> Result<Answer, Failure> {
-    match prepare(caller, who, id, call).await {
-        Ok(admitted) => finish(caller, who, call, admitted).await,
+    let past = caller.run.past.call(id).unwrap_or_default();
+    if let Some(end) = &past.end {
+        return recall::recall(caller, call, &past, end).await;
+    }
+    let prepared = match &past.intent {
+        Some(intent) => resume(caller, id, call, intent, &past).await,
+        None => prepare(caller, who, id, call, past.approval).await,
+    };
+    match prepared {
+        Ok(ready) => act::carry_out(caller, who, call, ready).await,
         Err(Stopped::Refused {
-            event,
+            events,
             told,
             repeat,
         }) => {
-            caller.run.record(who, *event).await?;
+            caller
+                .run
+                .record_all(who, events, Durability::Ordered)
+                .await?;
             Ok(Answer {
                 result: result(call, told, true),
                 repeat_refused: repeat,
@@ -114,100 +156,51 @@ async fn prepare(
     who: Who,
     id: CallId,
     call: &ToolCall,
-) -> Result<admit::Admitted, Stopped> {
+    asked: Option<ApprovalPast>,
+) -> Result<act::Ready, Stopped> {
     let valid = validate::validate(caller, call)?;
     let authorized = authorize::authorize(caller, id, valid)?;
-    admit::admit(caller, who, authorized).await
+    let counted = admit::count(caller, authorized).await?;
+    let approved = approve::approve(caller, who, counted, asked).await?;
+    let admitted = admit::admit(caller, who, approved).await?;
+    Ok(act::Ready::fresh(admitted))
 }
 
-/// Records the intent, performs the call, records the receipt.
-async fn finish(
+/// Takes up a call whose intent is recorded and whose end is not. It has been charged.
+async fn resume(
     caller: &Caller<'_>,
-    who: Who,
+    id: CallId,
     call: &ToolCall,
-    admitted: admit::Admitted,
-) -> Result<Answer, Failure> {
-    let spec = admitted.tool.spec();
-    let (surface, effect) = (surface(caller, spec), spec.effect);
-    let looks = only_looks(effect);
-    let sure = if looks {
-        Durability::Ordered
-    } else {
-        Durability::Durable
+    intent: &Intent,
+    past: &CallPast,
+) -> Result<act::Ready, Stopped> {
+    let otherwise = |problem: String| {
+        Stopped::Broken(Failure::Unrecoverable {
+            problem: format!("a call of {} was cut off, and {problem}", call.name),
+            next_step: "Run it again, or `agentd fork` it from an earlier step".to_owned(),
+        })
     };
-    // Until the receipt is recorded, so that the grace period of a stop covers it too.
-    let in_flight = (!looks).then(|| caller.hands.changing());
-    caller
-        .run
-        .record_all(who, intent(&admitted, surface, effect), sure)
-        .await?;
-    let warning = admitted.warning();
-    let started = caller.run.shared.now();
-    let gate = Arc::clone(admitted.in_flight.gate());
-    let bytes_in = admitted.input.to_string().len() as u64;
-    let (raw, told) = futures::join!(
-        place::run(caller, admitted),
-        record_connections(caller.run, who, &gate)
-    );
-    told?;
-    let elapsed_ms = caller.run.shared.now().since(started).millis();
-    let bounded = bound::bound(caller.run, &raw, warning).await?;
-    gate.settle_bytes(bytes_in.saturating_add(bounded.bytes));
-    let mut kinds = gate.leftovers(&call.name);
-    kinds.push(Kind::ToolResult {
-        tool: call.name.clone(),
-        success: raw.is_ok(),
-        output: bounded.digest,
-        result_preview: text::preview(&bounded.text, limits::PREVIEW_BYTES_MAX),
-        elapsed_ms,
-        execution_surface: surface,
-    });
-    caller.run.record_all(who, kinds, sure).await?;
-    if raw.is_ok() && !looks {
-        caller.hands.count_change();
+    let refused = |stopped: Stopped| match stopped {
+        Stopped::Refused { told, .. } => otherwise(format!("this version refuses it: {told}")),
+        broken @ Stopped::Broken(_) => broken,
+    };
+    let valid = validate::validate(caller, call).map_err(refused)?;
+    let authorized = authorize::take_up(caller, id, valid, &intent.grants).map_err(refused)?;
+    approve::guard(caller, &authorized, past.approval.is_some());
+    let input_hash = admit::fingerprint(caller, &authorized.input).await?;
+    if input_hash != intent.input_hash {
+        return Err(otherwise("its arguments are others now".to_owned()));
     }
-    drop(in_flight);
-    Ok(Answer {
-        result: result(call, bounded.text, raw.is_err()),
-        repeat_refused: false,
-        output: raw.ok(),
-    })
-}
-
-/// Records the connections a call tries, as they happen, until it is over.
-async fn record_connections(run: &Run, who: Who, gate: &CallGate) -> Result<(), Failure> {
-    while let Some(kinds) = gate.connections().await {
-        run.record_aside(who, kinds, Durability::Ordered).await?;
-    }
-    Ok(())
-}
-
-/// Where a call really runs: its tool's place, unless the backend has no place but the daemon.
-fn surface(caller: &Caller<'_>, spec: &ToolSpec) -> Placement {
-    match spec.placement() {
-        Placement::Worker => caller.run.shared.deps.backend.surface(),
-        Placement::Daemon => Placement::Daemon,
-    }
-}
-
-fn intent(admitted: &admit::Admitted, execution_surface: Placement, effect: Effect) -> Vec<Kind> {
-    let arguments = admitted.input.to_string();
-    let tool = admitted.tool.spec().name.to_string();
-    let mut kinds = Vec::with_capacity(2);
-    if let Some(attempt_count) = admitted.repeats {
-        kinds.push(Kind::ToolRepeat {
-            tool: tool.clone(),
-            attempt_count,
-        });
-    }
-    kinds.push(Kind::ToolInvoked {
-        tool,
-        input_hash: admitted.input_hash.clone(),
-        args_preview: text::preview(&arguments, limits::PREVIEW_BYTES_MAX),
-        execution_surface,
-        effect,
-    });
-    kinds
+    let repeats = match admit::seen(caller, &call.name, &input_hash) {
+        Verdict::Warn(count) | Verdict::Refuse(count) => Some(count),
+        Verdict::Fine => None,
+    };
+    let counted = admit::Counted {
+        call: authorized,
+        input_hash,
+        repeats,
+    };
+    Ok(act::Ready::cut_off(counted, past, intent))
 }
 
 fn result(call: &ToolCall, text: String, is_error: bool) -> ToolResult {

@@ -3,7 +3,6 @@
 use super::{Caller, Stopped};
 use aaos_core::{
     capability::Need,
-    event::Kind,
     id::ToolName,
     model::{Arguments, ToolCall},
     text,
@@ -88,13 +87,5 @@ fn malformed(raw: &str) -> String {
 }
 
 fn rejected(call: &ToolCall, problem: String) -> Stopped {
-    let event = Kind::ToolRejected {
-        tool: text::preview(&call.name, 64),
-        problem: problem.clone(),
-    };
-    Stopped::Refused {
-        event: Box::new(event),
-        told: problem,
-        repeat: false,
-    }
+    Stopped::rejected(&text::preview(&call.name, 64), problem)
 }

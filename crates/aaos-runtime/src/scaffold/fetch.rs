@@ -38,6 +38,7 @@ async fn fetch(run: &Arc<Run>, task: &Task, hands: &Hands) -> Result<Value, Fail
     let url = parameter(task, "url")?;
     let page = call(
         &caller,
+        0,
         "web_fetch",
         json!({ "url": url, "max_bytes": PAGE_BYTES_MAX }),
     )
@@ -47,12 +48,13 @@ async fn fetch(run: &Arc<Run>, task: &Task, hands: &Hands) -> Result<Value, Fail
         Expected::File(path) => {
             call(
                 &caller,
+                1,
                 "file_write",
                 json!({ "path": path, "content": body }),
             )
             .await?;
-            outputs::collect(&task.manifest.output, "", hands)
-                .await
+            outputs::check(run, task, "", hands)
+                .await?
                 .map_err(Failure::from)
         }
         Expected::Json => serde_json::from_str(body)
@@ -81,6 +83,7 @@ fn parameter(task: &Task, name: &str) -> Result<String, Failure> {
 
 async fn call(
     caller: &Caller<'_>,
+    ordinal: u64,
     tool: &str,
     input: serde_json::Value,
 ) -> Result<serde_json::Value, Failure> {
@@ -89,7 +92,7 @@ async fn call(
         name: tool.to_owned(),
         input: Arguments::Json(input),
     };
-    let answer = invoke::invoke(caller, &call).await?;
+    let answer = invoke::invoke(caller, ordinal, &call).await?;
     match answer.output {
         Some(output) => Ok(output.json),
         None => Err(Failure::Tool {

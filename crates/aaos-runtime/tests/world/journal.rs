@@ -1,10 +1,16 @@
 //! The journal of a test's world: the fake one, which also tells how sure each event was, and fails when it is told to.
 
-use aaos_core::event::{Draft, Event, Seq};
+use aaos_core::{
+    event::{Draft, Event, Seq},
+    id::RunId,
+};
 use aaos_ports::{Digest, Durability, Filter, Journal, JournalError, Watch};
 use aaos_testkit::journal::{MemoryJournal, tag};
 use async_trait::async_trait;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 use tokio::sync::Notify;
 
 #[derive(Clone, Default)]
@@ -14,6 +20,23 @@ pub(crate) struct WorldJournal {
     sure: Arc<Mutex<Vec<Durability>>>,
     broken: Arc<Mutex<Broken>>,
     held: Arc<Held>,
+    ice: Arc<Ice>,
+    /// Bodies that are gone.
+    lost: Arc<Mutex<BTreeSet<String>>>,
+    /// What it makes of each event that is read.
+    otherwise: Arc<Mutex<Option<Change>>>,
+}
+
+type Change = Box<dyn Fn(&mut Event) + Send + Sync>;
+
+/// A journal that takes no more, as when its daemon was killed: whoever appends waits for ever.
+#[derive(Default)]
+struct Ice {
+    /// Events after which it takes no more.
+    after: Mutex<Option<usize>>,
+    /// Whether somebody wanted to record what it does not take.
+    met: Mutex<bool>,
+    frozen: Notify,
 }
 
 /// An append that waits until it is let go.
@@ -44,6 +67,16 @@ impl WorldJournal {
         };
     }
 
+    /// Takes everything again.
+    pub(crate) fn heal(&self) {
+        *self.broken.lock().unwrap() = Broken::default();
+    }
+
+    /// Changes every event when it is read, as somebody might who changes a record.
+    pub(crate) fn tell_otherwise(&self, change: impl Fn(&mut Event) + Send + Sync + 'static) {
+        *self.otherwise.lock().unwrap() = Some(Box::new(change));
+    }
+
     /// Lets the next event of this kind wait, before it has a place.
     pub(crate) fn hold_at(&self, tag: &str) {
         *self.held.at.lock().unwrap() = Some(tag.to_owned());
@@ -57,6 +90,67 @@ impl WorldJournal {
     /// Lets it go.
     pub(crate) fn release(&self) {
         self.held.released.notify_one();
+    }
+
+    /// Takes no more once it has this many events.
+    pub(crate) fn freeze_after(&self, events: usize) {
+        *self.ice.after.lock().unwrap() = Some(events);
+    }
+
+    fn is_full(&self) -> bool {
+        let after = *self.ice.after.lock().unwrap();
+        after.is_some_and(|after| self.inner.events().len() >= after)
+    }
+
+    fn is_frozen(&self) -> bool {
+        *self.ice.met.lock().unwrap()
+    }
+
+    /// Waits until somebody wants to record what it does not take.
+    pub(crate) async fn frozen(&self) {
+        // Of an earlier frost, one who waits in vain may have told too.
+        while !self.is_frozen() {
+            self.ice.frozen.notified().await;
+        }
+    }
+
+    /// The same record for the next daemon; this one's takes no more.
+    pub(crate) fn killed(&self) -> Self {
+        self.freeze_after(0);
+        Self {
+            inner: self.inner.clone(),
+            sure: Arc::clone(&self.sure),
+            ..Self::default()
+        }
+    }
+
+    /// Loses the body that the first event of this kind in a run names.
+    pub(crate) fn lose_body_of(&self, run: RunId, kind: &str) {
+        let events = self.inner.events();
+        let of_kind = |event: &&Event| event.subject.run == Some(run) && tag(&event.kind) == kind;
+        let named = events
+            .iter()
+            .find(of_kind)
+            .and_then(|event| match &event.kind {
+                aaos_core::event::Kind::RunSubmitted { terms, .. } => Some(terms.clone()),
+                aaos_core::event::Kind::ModelReplied { reply, .. } => Some(reply.clone()),
+                _ => None,
+            });
+        self.lost.lock().unwrap().insert(named.unwrap());
+    }
+
+    /// Takes events again.
+    pub(crate) fn thaw(&self) {
+        *self.ice.after.lock().unwrap() = None;
+        *self.ice.met.lock().unwrap() = false;
+    }
+
+    async fn wait_if_frozen(&self) {
+        if self.is_full() {
+            *self.ice.met.lock().unwrap() = true;
+            self.ice.frozen.notify_one();
+            std::future::pending::<()>().await;
+        }
     }
 
     async fn wait_if_held(&self, drafts: &[Draft]) {
@@ -116,6 +210,7 @@ impl Journal for WorldJournal {
         // A disk takes its time: others go on meanwhile.
         tokio::task::yield_now().await;
         self.wait_if_held(&drafts).await;
+        self.wait_if_frozen().await;
         self.check(&drafts)?;
         let count = drafts.len();
         let last = {
@@ -134,7 +229,11 @@ impl Journal for WorldJournal {
         after: Seq,
         limit: usize,
     ) -> Result<Vec<Event>, JournalError> {
-        self.inner.read(filter, after, limit).await
+        let mut events = self.inner.read(filter, after, limit).await?;
+        if let Some(change) = &*self.otherwise.lock().unwrap() {
+            events.iter_mut().for_each(change);
+        }
+        Ok(events)
     }
 
     fn watch(&self, filter: Filter, after: Seq) -> Watch {
@@ -148,6 +247,9 @@ impl Journal for WorldJournal {
     }
 
     async fn get(&self, digest: &Digest) -> Result<Vec<u8>, JournalError> {
+        if self.lost.lock().unwrap().contains(&digest.0) {
+            return Err(JournalError::NoBlob(digest.clone()));
+        }
         self.inner.get(digest).await
     }
 }

@@ -150,6 +150,13 @@ pub(crate) struct Builder {
     launch_delay: Duration,
     journal: WorldJournal,
     mode: Option<Mode>,
+    tree: MemoryTree,
+    acts: Acts,
+    bell: Option<Arc<dyn aaos_ports::Bell>>,
+    more: Vec<Arc<dyn aaos_ports::AnyTool>>,
+    later: Span,
+    configure: Box<dyn FnOnce(&mut Config) + Send>,
+    ask: Box<dyn FnOnce(&mut Submit) + Send>,
 }
 
 /// Everything outside the runtime, and the runtime.
@@ -200,6 +207,13 @@ pub(crate) fn world(
         launch_delay: Duration::ZERO,
         journal: WorldJournal::default(),
         mode: Some(Mode::Plan),
+        tree: MemoryTree::default(),
+        acts: Acts::default(),
+        bell: None,
+        more: Vec::new(),
+        later: Span::ZERO,
+        configure: Box::new(|_| {}),
+        ask: Box::new(|_| {}),
     }
 }
 
@@ -380,13 +394,44 @@ impl Builder {
         self
     }
 
+    /// Whose tools act on this tree, and are listed there: those of an earlier daemon, for one that comes after it.
+    pub(crate) fn amid(mut self, tree: &MemoryTree, acts: &Acts) -> Self {
+        (self.tree, self.acts) = (tree.clone(), acts.clone());
+        self
+    }
+
+    pub(crate) fn bell(mut self, bell: Arc<dyn aaos_ports::Bell>) -> Self {
+        self.bell = Some(bell);
+        self
+    }
+
+    /// Whose clock begins so much later.
+    pub(crate) fn later(mut self, span: Span) -> Self {
+        self.later = span;
+        self
+    }
+
+    /// A tool beside those of this world.
+    pub(crate) fn tool(mut self, tool: Arc<dyn aaos_ports::AnyTool>) -> Self {
+        self.more.push(tool);
+        self
+    }
+
+    /// Changes the runtime's settings.
+    pub(crate) fn configure(mut self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        self.configure = Box::new(change);
+        self
+    }
+
+    /// Changes what is submitted beside the goal.
+    pub(crate) fn ask(mut self, change: impl FnOnce(&mut Submit) + Send + 'static) -> Self {
+        self.ask = Box::new(change);
+        self
+    }
+
     /// Starts the runtime.
     pub(crate) async fn start(self) -> World {
-        let (acts, tree, clock) = (
-            Acts::default(),
-            MemoryTree::default(),
-            Arc::new(FakeClock::default()),
-        );
+        let (acts, tree, clock) = (self.acts, self.tree, Arc::new(FakeClock::default()));
         tree.put("/home/op", Node::Directory);
         tree.put("/runs", Node::Directory);
         let model = Arc::new(SlowModel {
@@ -394,7 +439,9 @@ impl Builder {
             delay: self.delay,
             retries: self.retries,
         });
-        let tools = tools::all(&acts);
+        clock.advance(self.later);
+        let mut tools = tools::all(&acts);
+        tools.extend(self.more);
         let pages = Arc::new(self.pages);
         let http: Arc<dyn aaos_ports::Http> = pages.clone();
         let mut backend =
@@ -419,6 +466,18 @@ impl Builder {
             provider: "fake".to_owned(),
             model: model.to_owned(),
         };
+        let mut config = Config {
+            runs_dir: "/runs".to_owned(),
+            slots: NonZeroUsize::new(self.slots).unwrap(),
+            workers_max: NonZeroUsize::new(self.workers).unwrap(),
+            version: "0".to_owned(),
+            prices: "none".to_owned(),
+            budget_operator_day: Default::default(),
+            budget_day: Default::default(),
+            approval_expires: Span::from_secs(3_600),
+            effects_keyed: Vec::new(),
+        };
+        (self.configure)(&mut config);
         let deps = Deps {
             journal: Arc::new(self.journal.clone()),
             provider: model.clone(),
@@ -436,15 +495,10 @@ impl Builder {
             secrets: Arc::new(self.secrets),
             clock: clock.clone(),
             ids: Arc::new(ids),
-            config: Config {
-                runs_dir: "/runs".to_owned(),
-                slots: NonZeroUsize::new(self.slots).unwrap(),
-                workers_max: NonZeroUsize::new(self.workers).unwrap(),
-                version: "0".to_owned(),
-                prices: "none".to_owned(),
-            },
+            bell: self.bell,
+            config,
         };
-        let template = Submit {
+        let mut template = Submit {
             goal: String::new(),
             base: "/home/op".to_owned(),
             operator: 1000,
@@ -455,9 +509,13 @@ impl Builder {
                 .map(|grant| grant.parse().unwrap())
                 .collect(),
             budget: self.budget,
+            role_budgets: Default::default(),
+            park: false,
+            approve: Vec::new(),
             mode: self.mode,
             model: None,
         };
+        (self.ask)(&mut template);
         let runtime = Runtime::start(deps).await.expect("the runtime starts");
         World {
             runtime,
@@ -533,6 +591,13 @@ impl World {
             RunView::fold(&told.events).as_ref(),
             "the view is a fold of the journal"
         );
+        match aaos_ports::History::replay(&*self.runtime, id).await {
+            Ok(replayed) => assert_eq!(
+                replayed.divergence, None,
+                "carried out again, it is the same"
+            ),
+            Err(error) => assert!(matches!(error, GoalError::Invalid { .. }), "{error}"),
+        }
         told
     }
 

@@ -4,7 +4,7 @@ use aaos_core::{
     capability::{FileRight, Need},
     plan::Param,
     time::Span,
-    tool::{Effect, Power, ToolSpec},
+    tool::{Effect, Power, Recovery, ToolSpec},
 };
 use aaos_ports::{
     AnyTool, Powers, ToolError, ToolOutput,
@@ -95,6 +95,11 @@ pub(crate) fn all(acts: &Acts) -> Vec<Arc<dyn AnyTool>> {
             input_schema: properties,
             powers: powers.to_vec(),
             effect,
+            recovery: if name == "spawn_agent" {
+                Recovery::GoesOn
+            } else {
+                Recovery::ByEffect
+            },
             deadline: if hasty {
                 Span::from_secs(7)
             } else {

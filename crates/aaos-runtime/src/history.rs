@@ -1,0 +1,36 @@
+//! What is made of the record: forks, replays, and where the money went.
+
+use crate::{fork, goals::Runtime, recover, replay, spending};
+use aaos_core::{id::RunId, time::Timestamp};
+use aaos_ports::{ForkOrder, GoalError, History, Replayed, Spending};
+use async_trait::async_trait;
+
+#[async_trait]
+impl History for Runtime {
+    async fn fork(&self, order: ForkOrder) -> Result<RunId, GoalError> {
+        // The semaphore is never closed.
+        let _turn = self.shared.records.acquire().await;
+        fork::fork(self, order).await
+    }
+
+    async fn replay(&self, run: RunId) -> Result<Replayed, GoalError> {
+        let _turn = self.shared.records.acquire().await;
+        replay::replay(&self.shared, run).await
+    }
+
+    async fn spending(
+        &self,
+        run: Option<RunId>,
+        since: Timestamp,
+    ) -> Result<Vec<Spending>, GoalError> {
+        let rows = spending::spending(&self.shared, run, since).await?;
+        match run {
+            // A run that has asked no model is no unknown one.
+            Some(run) if rows.is_empty() => {
+                let known = recover::whole(&self.shared, run).await?;
+                known.ok_or(GoalError::Unknown(run)).map(|_| rows)
+            }
+            _ => Ok(rows),
+        }
+    }
+}
