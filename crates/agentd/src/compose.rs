@@ -1,8 +1,10 @@
 //! Builds every part once and puts them together. The only file that sees every room.
 
 use crate::{
-    config::{Config, Origin},
+    bell::Told,
+    config::{Config, Day, Origin},
     confine,
+    retention::Retention,
     rpc::{Activity, Front, StopOrder},
     world::{RandomIds, SystemClock},
 };
@@ -14,14 +16,15 @@ use aaos_llm::{
     Prices, ProviderConfig, Router, SetupError,
     provider::{self, ModelChoice, ScriptFile, rules},
 };
-use aaos_ports::{AnyTool, Backend, Catalog, Clock, Journal, JournalError, Provider};
-use aaos_runtime::{Deps, Runtime, StartError};
+use aaos_ports::{AnyTool, Backend, Bell, Catalog, Clock, Journal, JournalError, Provider};
+use aaos_runtime::{DayLimit, Deps, Runtime, StartError};
 use aaos_sandbox::{BACKENDS, backend::Parts};
 use aaos_store::{
     Options, RoleCatalog, Store,
+    notary::{Key, Notary, Pace},
     sink::{Opened, SINKS, SinkPump, Target},
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroU64, path::PathBuf, sync::Arc, time::Duration};
 
 /// Outbound requests in flight, over all runs: more gain nothing on one line and crowd out the model's.
 const HTTP_REQUESTS_MAX: usize = 32;
@@ -82,6 +85,8 @@ pub(crate) struct House {
     runtime: Arc<Runtime>,
     store: Arc<Store>,
     sinks: SinkPump,
+    notary: Notary,
+    retention: Option<Retention>,
 }
 
 impl House {
@@ -92,6 +97,10 @@ impl House {
 
     /// Lets go of everything.
     pub(crate) async fn close(self) {
+        if let Some(retention) = self.retention {
+            retention.close().await;
+        }
+        self.notary.close().await;
         self.sinks.drain(self.store.head(), SINK_DRAIN_TIME).await;
         self.store.close().await;
     }
@@ -105,6 +114,7 @@ pub(crate) async fn house(config: Arc<Config>) -> Result<House, ComposeError> {
     confine::claim(&config.paths);
     let state = config.paths.state.value.clone();
     let store = Arc::new(Store::open(&state, Options::standard())?);
+    let key = Key::open(&state)?;
     let journal: Arc<dyn Journal> = Arc::<Store>::clone(&store);
     let models = models(&config).await?;
     let catalog: Arc<dyn Catalog> = Arc::new(RoleCatalog::load(
@@ -124,22 +134,26 @@ pub(crate) async fn house(config: Arc<Config>) -> Result<House, ComposeError> {
         catalog: Arc::clone(&catalog),
         backend,
         tools,
+        bell: bell(&config),
         secrets: Arc::new(confine::Kept::of(&config)),
         clock: Arc::clone(&clock),
         ids: Arc::new(RandomIds::default()),
-        config: aaos_runtime::Config {
-            runs_dir: config.paths.runs().display().to_string(),
-            slots: config.slots.value,
-            workers_max: config.workers_max.value,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            prices: models.prices_sum.clone(),
-        },
+        config: plain(&config, &models),
     };
     let runtime = Runtime::start(deps).await?;
+    let notary = Notary::start(Arc::clone(&store), Arc::clone(&clock), key, pace(&config));
+    let retention = config
+        .policy
+        .retention_days
+        .as_ref()
+        .map(|days| Retention::start(Arc::clone(&store), Arc::clone(&clock), days.value));
     let open = Arc::clone(&runtime);
     let front = Front {
         goals: Arc::<Runtime>::clone(&runtime),
         authority: Arc::<Runtime>::clone(&runtime),
+        decisions: Arc::<Runtime>::clone(&runtime),
+        history: Arc::<Runtime>::clone(&runtime),
+        store: Arc::clone(&store),
         runs_open: Box::new(move || open.runs_open()),
         catalog,
         tools: specs,
@@ -160,6 +174,8 @@ pub(crate) async fn house(config: Arc<Config>) -> Result<House, ComposeError> {
         runtime,
         store,
         sinks,
+        notary,
+        retention,
     })
 }
 
@@ -194,6 +210,46 @@ fn backend(config: &Config, tools: &[Arc<dyn AnyTool>]) -> Result<Arc<dyn Backen
     Ok(confine::labelled(made, config))
 }
 
+/// The runtime's plain settings.
+fn plain(config: &Config, models: &Models) -> aaos_runtime::Config {
+    aaos_runtime::Config {
+        runs_dir: config.paths.runs().display().to_string(),
+        slots: config.slots.value,
+        workers_max: config.workers_max.value,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        prices: models.prices_sum.clone(),
+        budget_operator_day: day(&config.budgets.operator),
+        budget_day: day(&config.budgets.day),
+        approval_expires: config.policy.expire.value,
+        effects_keyed: config.policy.keyed.value.clone(),
+    }
+}
+
+/// The operator's command, if there is one.
+fn bell(config: &Config) -> Option<Arc<dyn Bell>> {
+    let told = Told::by(
+        &config.policy.notify.value,
+        crate::config::secret_variables(),
+    )?;
+    Some(Arc::new(told))
+}
+
+/// How often the journal's end is signed.
+fn pace(config: &Config) -> Pace {
+    let policy = &config.policy;
+    Pace {
+        events: NonZeroU64::new(policy.sign_every_events.value).unwrap_or(NonZeroU64::MIN),
+        every: Duration::from_secs(policy.sign_every_s.value),
+    }
+}
+
+fn day(day: &Day) -> DayLimit {
+    DayLimit {
+        tokens: day.tokens.as_ref().map(|tokens| tokens.value),
+        cost: day.cost.as_ref().map(|cost| cost.value),
+    }
+}
+
 /// One provider of cryptography for every connection; a second call changes nothing.
 fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -220,6 +276,10 @@ fn sinks(config: &Config) -> Result<Vec<Opened>, ComposeError> {
     let wanted = [
         ("stdout", config.sinks.stdout.value.then(Target::default)),
         ("file", file.map(|path| Target { path: Some(path) })),
+        (
+            "journald",
+            config.sinks.journald.value.then(Target::default),
+        ),
     ];
     let open = |(name, target): (&str, Target)| {
         let kind = SINKS.iter().find(|kind| kind.name == name)?;
@@ -360,6 +420,9 @@ fn provider_config(
     let mut wanted = ProviderConfig::new(name, configured.kind.value.clone());
     wanted.base_url = configured.base_url.as_ref().map(|url| url.value.clone());
     wanted.key = configured.key.as_ref().map(|key| key.value.clone());
+    if let Some(patience) = &configured.patience {
+        wanted.patience.outage = patience.value;
+    }
     if let Some(model) = &configured.model {
         wanted.models = ModelChoice::only(model.value.clone());
     }

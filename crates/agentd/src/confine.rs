@@ -35,6 +35,7 @@ pub(crate) fn namespaced(config: &Config) -> NamespacedConfig {
         pool: confinement.pool.value,
         omit: confinement.drill.as_ref().map(|drill| drill.value),
         mask: Own::of(&config.paths).mask(),
+        lock: Some(config.paths.state.value.join("workers.lock")),
         toolchain: Toolchain {
             path: toolchain.path.value.clone(),
             cargo_home: home(&toolchain.cargo_home),

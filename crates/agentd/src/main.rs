@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod authority;
+mod bell;
 mod cli;
 mod compose;
 mod config;
@@ -9,6 +10,7 @@ mod confine;
 mod daemon;
 mod limits;
 mod report;
+mod retention;
 mod rpc;
 mod socket;
 mod world;

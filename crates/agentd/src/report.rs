@@ -1,6 +1,7 @@
 //! What people read when something went wrong, made once, here: what was being done, what stood in the way, what to do.
 
 use aaos_core::failure::{Failure, LimitKind};
+use aaos_ports::JournalError;
 
 /// A failure as a problem and a next step.
 pub(crate) fn failure_parts(failure: &Failure) -> (String, String) {
@@ -20,7 +21,26 @@ pub(crate) fn failure_parts(failure: &Failure) -> (String, String) {
         Failure::Launch { missing, next_step } => {
             (format!("no worker: {missing}"), next_step.clone())
         }
+        Failure::Unrecoverable { problem, next_step } => (
+            format!("the run cannot go on from its record: {problem}"),
+            next_step.clone(),
+        ),
         other => (other.to_string(), next_step(other)),
+    }
+}
+
+/// A failure of the journal as a problem and a next step.
+pub(crate) fn storage_parts(error: &JournalError) -> (String, String) {
+    match error {
+        JournalError::Storage {
+            place,
+            message,
+            next_step,
+        } => (format!("{place}: {message}"), next_step.clone()),
+        other => (
+            other.to_string(),
+            "`agentd daemon restart`; `agentd audit verify` checks the journal".to_owned(),
+        ),
     }
 }
 
@@ -31,13 +51,29 @@ fn next_step(failure: &Failure) -> String {
             "Say the goal in smaller steps, or name a stronger model with --model provider/model"
         }
         Failure::Limit { kind, .. } => match kind {
-            LimitKind::Tokens => "Raise it with --budget, for instance --budget 2mtokens",
-            LimitKind::Cost => "Raise it with --budget, for instance --budget 5usd",
+            LimitKind::Tokens => {
+                "`agentd budget RUN` shows where it went; raise it with --budget, for instance --budget 2mtokens"
+            }
+            LimitKind::Cost => {
+                "`agentd budget RUN` shows where it went; raise it with --budget, for instance --budget 5usd, or have it wait with --park"
+            }
             LimitKind::WallClock => "Raise it with --budget, for instance --budget 1h",
             LimitKind::Calls => "Raise it with --budget, for instance --budget 1000calls",
             LimitKind::Agents => "Raise it with --budget, for instance --budget 100agents",
             LimitKind::Depth => "Raise it with --budget, for instance --budget 3deep",
             LimitKind::FanOut => "Raise it with --budget, for instance --budget 100wide",
+            LimitKind::RoleTokens
+            | LimitKind::RoleCost
+            | LimitKind::RoleCalls
+            | LimitKind::RoleAgents => {
+                "Raise it in the configuration, beneath [budget.roles], and submit it again; `agentd budget RUN` shows where it went"
+            }
+            LimitKind::OperatorDayTokens | LimitKind::OperatorDayCost => {
+                "Submit it tomorrow (days are UTC), or raise [budget.operator] in the configuration; `agentd budget` shows where it went"
+            }
+            LimitKind::DayTokens | LimitKind::DayCost => {
+                "Submit it tomorrow (days are UTC), or raise [budget.day] in the configuration; `agentd budget` shows where it went"
+            }
             LimitKind::Turns | LimitKind::Repeats => {
                 "Say the goal in smaller steps, or name a stronger model with --model provider/model"
             }
@@ -59,7 +95,10 @@ fn next_step(failure: &Failure) -> String {
         Failure::Journal { .. } => {
             "Make room on the disk, or choose another state directory with --state-dir"
         }
-        Failure::Provider { .. } | Failure::GoalRefused { .. } | Failure::Launch { .. } => "",
+        Failure::Provider { .. }
+        | Failure::GoalRefused { .. }
+        | Failure::Launch { .. }
+        | Failure::Unrecoverable { .. } => "",
     };
     text.to_owned()
 }

@@ -428,7 +428,7 @@ fn on_a_full_disk_goals_are_refused_in_words_and_recording_goes_on_once_there_is
 }
 
 #[test]
-fn a_disk_that_fills_up_in_the_middle_ends_runs_visibly_and_loses_nothing_recorded() {
+fn a_disk_that_fills_up_in_the_middle_holds_runs_up_visibly_and_loses_nothing_recorded() {
     let place = Place::new();
     place.work("a.txt", "Alpha is the first letter.\n");
     let mut daemon = on_a_disk_that_fills_up(&place);

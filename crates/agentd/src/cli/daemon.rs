@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{Config, Installation},
-    rpc::wire::{DaemonStatusAnswer, Nothing, StopParams, Stopping, When},
+    rpc::wire::{DaemonStatusAnswer, Nothing, StopParams, Stopping, Trouble, When},
 };
 use aaos_core::time::Span;
 use clap::{Args, Subcommand};
@@ -23,7 +23,7 @@ pub(crate) struct Daemon {
 enum Which {
     /// Show what the daemon is and what goes on.
     Status,
-    /// Stop it; runs are given some seconds to reach a safe point.
+    /// Stop it; calls in flight are given some seconds, and open runs go on at its next start.
     Stop,
     /// Stop it and start it with the settings of now.
     Restart,
@@ -82,7 +82,20 @@ pub(crate) fn print(desk: &Desk, status: &DaemonStatusAnswer) -> Result<(), CliE
     desk.say(format!("state        {}", words::clean(&status.state_dir)))?;
     desk.say(format!("socket       {}", words::clean(&status.socket)))?;
     desk.say(format!("runs         {} active", status.runs_active))?;
-    desk.say(format!("connections  {}", status.connections))
+    desk.say(format!("connections  {}", status.connections))?;
+    match &status.trouble {
+        None => Ok(()),
+        Some(trouble) => desk.say(paint.bad(&no_goals(trouble))),
+    }
+}
+
+/// Why no goals are taken, in two lines.
+pub(crate) fn no_goals(trouble: &Trouble) -> String {
+    format!(
+        "takes no goals: {}\n  next: {}",
+        words::clean(&trouble.problem),
+        words::clean(&trouble.next_step)
+    )
 }
 
 async fn stop(desk: &Desk, config: &Config) -> Result<(), CliError> {
@@ -90,7 +103,14 @@ async fn stop(desk: &Desk, config: &Config) -> Result<(), CliError> {
     if desk.json() {
         return desk.say_json(&stopping);
     }
-    desk.say(format!("stopped process {}", stopping.pid))
+    desk.say(format!("stopped process {}", stopping.pid))?;
+    if stopping.runs_active > 0 {
+        desk.say(format!(
+            "{} not ended; what is open goes on where it was when a daemon starts again: `agentd attach` starts one",
+            words::plural(stopping.runs_active as u64, "run")
+        ))?;
+    }
+    Ok(())
 }
 
 async fn order_stop(desk: &Desk, config: &Config) -> Result<Stopping, CliError> {

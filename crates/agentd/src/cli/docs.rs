@@ -226,6 +226,10 @@ const SETTINGS: &[(&str, &str)] = &[
         "file = \"replies.jsonl\"",
         "In a provider of kind `scripted`: the replies.",
     ),
+    (
+        "patience = \"10m\"",
+        "In a provider: how long it is asked again while it cannot be reached or is overloaded, before the request fails.",
+    ),
     ("[models]", "Models by class."),
     (
         "planner = \"NAME/model\"",
@@ -272,8 +276,62 @@ const SETTINGS: &[(&str, &str)] = &[
         "tokens = 5000000",
         "In `[budget]`; also `calls`, `agents`, `depth` and `fan_out`.",
     ),
-    ("cost = \"5usd\"", "In `[budget]`: money."),
+    (
+        "cost = \"5usd\"",
+        "In `[budget]`, and in the four sections below: money.",
+    ),
     ("wall_clock = \"1h\"", "In `[budget]`: time."),
+    (
+        "at_limit = \"fail\"",
+        "In `[budget]`: what becomes of a run at a limit. `park` has it wait for `agentd resume`.",
+    ),
+    (
+        "[budget.roles.NAME]",
+        "Limits of all agents of a role together, in one run: `tokens`, `cost`, `calls`, `agents`.",
+    ),
+    (
+        "[budget.operator]",
+        "Limits of each operator's runs together, per day in UTC: `tokens`, `cost`.",
+    ),
+    (
+        "[budget.day]",
+        "Limits of all runs together, per day in UTC: `tokens`, `cost`.",
+    ),
+    (
+        "[approvals]",
+        "What waits for a person; [the page on it](../guide/approvals.md) has examples.",
+    ),
+    (
+        "ask = [\"effect: irreversible\"]",
+        "In `[approvals]`: acts that wait for approval in every run, as `effect: CLASS`, `tool: NAME` or any capability.",
+    ),
+    (
+        "expire = \"24h\"",
+        "In `[approvals]`: how long a request waits before it is refused by itself.",
+    ),
+    (
+        "notify = [\"notify-send\", \"aaos\"]",
+        "In `[approvals]`: a command that is told of what waits, with the event as JSON on its input and a line for people as its last argument. No shell; ten seconds.",
+    ),
+    ("[effects]", "What is known of effects elsewhere."),
+    (
+        "keyed = [\"http: POST https://api.example.com\"]",
+        "In `[effects]`: addresses that perform a request once however often it comes with the same `Idempotency-Key`; what was cut off there is sent again.",
+    ),
+    ("[retention]", "How long content is kept."),
+    (
+        "days = 90",
+        "In `[retention]`: days after its end at which a run's content is erased; for ever if not given.",
+    ),
+    ("[audit]", "How often the journal's head is signed."),
+    (
+        "sign_every_events = 1000",
+        "In `[audit]`: events after which it is.",
+    ),
+    (
+        "sign_every_s = 300",
+        "In `[audit]`: seconds after which it is, if there were any events.",
+    ),
     ("[daemon]", "The daemon."),
     (
         "idle_exit_s = 900",
@@ -295,6 +353,10 @@ const SETTINGS: &[(&str, &str)] = &[
     (
         "file = \"/path/events.jsonl\"",
         "In `[sinks]`: to the end of a file.",
+    ),
+    (
+        "journald = false",
+        "In `[sinks]`: to the system's own journal, with fields.",
     ),
 ];
 

@@ -1,24 +1,26 @@
-//! Follows a run: a live tree on a terminal, plain lines when piped, JSON if asked for. Ctrl-C leaves the run alone.
+//! Follows a run: a live tree on a terminal, plain lines when piped, JSON if asked for. Ctrl-C leaves the run alone, and
+//! a daemon that dies is waited for, or started again, and what was missed is caught up from the journal.
 
 use super::{
     CliError, Code, Desk,
     link::{Incoming, Link},
     screen::Screen,
+    start::{self, Absent},
+    tell,
     tree::{self, Watched},
     words::{self, Paint},
 };
 use crate::{
+    config::Config,
     rpc::wire::{self, Piece, WatchParams},
     world::SystemClock,
 };
 use aaos_core::{
-    event::{Event, Kind, Outcome, Severity, StopReason},
+    event::{Event, Seq, Severity},
     id::RunId,
-    proof::Layer,
-    tool::Placement,
 };
 use aaos_ports::Clock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a run is shown while it is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,15 +51,35 @@ const SECOND_CTRL_C: Duration = Duration::from_secs(2);
 /// Width of the name in a plain line.
 const NAME_WIDTH: usize = 14;
 
-/// Watches a run until there are no more events to come. An error with code `Done` means that the operator detached.
+/// Longest time a lost daemon is looked for without anything more of the run coming in: as long as a service manager
+/// takes to start one again, and its recovery.
+const AGAIN_TIME: Duration = Duration::from_secs(60);
+/// Longest time a daemon that ended in order is looked for: as long as a restart takes. Nobody else starts it.
+const RESTART_TIME: Duration = Duration::from_secs(3);
+/// Pause between two attempts to reach it.
+const AGAIN_PAUSE: Duration = Duration::from_millis(100);
+
+const DOING: &str = "follow the run";
+
+/// How one connection's watch ended.
+enum End {
+    /// With the daemon's answer: there is no more to come, or the daemon is going away.
+    Answered(Box<wire::Watched>),
+    /// The connection broke.
+    Broke(CliError),
+    /// The operator pressed Ctrl-C.
+    Left,
+}
+
+/// Watches a run until there are no more events to come, over the daemon's death if need be. An error with code `Done`
+/// means that the operator detached.
 pub(crate) async fn follow(
     desk: &Desk,
-    link: &mut Link,
-    params: &WatchParams,
+    config: &Config,
+    mut link: Link,
+    mut params: WatchParams,
     show: Show,
 ) -> Result<wire::Watched, CliError> {
-    const DOING: &str = "follow the run";
-    link.begin(DOING, "run.watch", params).await?;
     let mut shown = Shown {
         desk,
         show,
@@ -65,16 +87,93 @@ pub(crate) async fn follow(
         watched: None,
         screen: Screen::new(),
         stay: Vec::new(),
+        last: Seq(params.after),
     };
+    let mut progress = (shown.last, Instant::now());
+    loop {
+        let end = watch(&mut link, &params, &mut shown).await?;
+        if shown.last > progress.0 {
+            progress = (shown.last, Instant::now());
+        }
+        let (absent, patience, trouble) = match end {
+            End::Left => return Err(detach(desk, &params.run).await),
+            End::Answered(watched) if watched.detail.is_some() || !params.follow => {
+                return Ok(*watched);
+            }
+            End::Answered(watched) => {
+                params.run = watched.run.to_string();
+                (Absent::Report, RESTART_TIME, going_away(&params.run))
+            }
+            End::Broke(error) if !params.follow => return Err(error),
+            End::Broke(error) => {
+                let left = AGAIN_TIME.saturating_sub(progress.1.elapsed());
+                (Absent::Start, left, lost(&params.run, error))
+            }
+        };
+        shown.draw()?;
+        if absent == Absent::Start {
+            desk.note("the daemon is gone; the run goes on as soon as it is back");
+        }
+        params.after = shown.last.0;
+        let back = again(desk, config, absent, patience);
+        link = tokio::select! {
+            back = back => back.ok_or(trouble)?,
+            _ = tokio::signal::ctrl_c() => return Err(detach(desk, &params.run).await),
+        };
+    }
+}
+
+/// Reaches the daemon again; none if it is not back in time.
+async fn again(desk: &Desk, config: &Config, absent: Absent, patience: Duration) -> Option<Link> {
+    let since = Instant::now();
+    loop {
+        if let Ok(link) = start::reach(desk, config, absent).await {
+            return Some(link);
+        }
+        if since.elapsed() >= patience {
+            return None;
+        }
+        tokio::time::sleep(AGAIN_PAUSE).await;
+    }
+}
+
+fn going_away(run: &str) -> CliError {
+    let next_step = format!(
+        "It goes on where it was when the daemon starts again: `agentd attach {run}` starts it"
+    );
+    CliError::new(
+        Code::Unreachable,
+        "see the run to its end",
+        "the daemon has ended",
+        next_step,
+    )
+}
+
+fn lost(run: &str, error: CliError) -> CliError {
+    let next_step = format!(
+        "The run goes on when the daemon does: `agentd attach {run}` starts it and rejoins"
+    );
+    CliError { next_step, ..error }
+}
+
+/// Shows what comes in over one connection.
+async fn watch(
+    link: &mut Link,
+    params: &WatchParams,
+    shown: &mut Shown<'_>,
+) -> Result<End, CliError> {
+    if let Err(error) = link.begin(DOING, "run.watch", params).await {
+        return Ok(End::Broke(error));
+    }
     let mut draw = tokio::time::interval(DRAW_TIME);
     loop {
         let incoming = tokio::select! {
             incoming = link.next(DOING) => incoming,
-            _ = draw.tick(), if show == Show::Tree => {
+            _ = draw.tick(), if shown.show == Show::Tree => {
                 shown.draw()?;
                 continue;
             }
-            _ = tokio::signal::ctrl_c() => return Err(detach(desk, &params.run).await),
+            _ = tokio::signal::ctrl_c() => return Ok(End::Left),
         };
         match incoming {
             Ok(Incoming::Piece(Piece::Event(event))) => shown.event(&event)?,
@@ -82,19 +181,18 @@ pub(crate) async fn follow(
             Ok(Incoming::Answer(answer)) => {
                 shown.draw()?;
                 let answer = answer.map_err(|fault| CliError::from_fault(DOING, fault))?;
-                return link.understand(DOING, answer);
+                return link
+                    .understand(DOING, answer)
+                    .map(|watched| End::Answered(Box::new(watched)));
             }
-            Err(error) => {
-                shown.draw()?;
-                return Err(error);
-            }
+            Err(error) => return Ok(End::Broke(error)),
         }
     }
 }
 
 /// Says how to come back, and waits a moment for a second Ctrl-C.
 async fn detach(desk: &Desk, run: &str) -> CliError {
-    desk.note(format!("\ndetached; {run} goes on. Come back with `agentd logs --follow {run}`, end it with `agentd stop {run}`"));
+    desk.note(format!("\ndetached; {run} goes on. Come back with `agentd attach {run}`, end it with `agentd stop {run}`"));
     let second = tokio::time::timeout(SECOND_CTRL_C, tokio::signal::ctrl_c()).await;
     CliError::quiet(if second.is_ok() {
         Code::Interrupted
@@ -112,10 +210,13 @@ struct Shown<'a> {
     screen: Screen,
     /// Lines that are to stay above the tree.
     stay: Vec<String>,
+    /// The last event that was shown.
+    last: Seq,
 }
 
 impl Shown<'_> {
     fn event(&mut self, event: &Event) -> Result<(), CliError> {
+        self.last = event.seq;
         if self.show == Show::Json {
             return self.desk.say_json(event);
         }
@@ -128,7 +229,7 @@ impl Shown<'_> {
             .as_ref()
             .map_or_else(|| "run".to_owned(), |watched| watched.name(event));
         let kept = self.show == Show::Lines || event.kind.severity() == Severity::Warning;
-        let Some(body) = body(event, self.paint).filter(|_| kept) else {
+        let Some(body) = tell::body(event, self.paint).filter(|_| kept) else {
             return Ok(());
         };
         let name = words::one_line(&name, NAME_WIDTH);
@@ -175,289 +276,6 @@ impl Shown<'_> {
         let stay: Vec<String> = stay.iter().map(cut).collect();
         Ok(self.screen.draw(&stay, &frame.unwrap_or_default())?)
     }
-}
-
-/// What an event says to people; none if it is a detail.
-pub(crate) fn body(event: &Event, paint: Paint) -> Option<String> {
-    if event.kind.severity() == Severity::Detail {
-        return None;
-    }
-    of_run(&event.kind, paint)
-        .or_else(|| of_subtask(&event.kind, paint))
-        .or_else(|| of_authority(&event.kind, paint))
-        .or_else(|| of_worker(&event.kind, paint))
-        .or_else(|| of_connection(&event.kind, paint))
-        .or_else(|| of_model(&event.kind, paint))
-        .or_else(|| of_tool(&event.kind, paint))
-}
-
-/// Bytes of a text that stay in a line.
-const LINE_BYTES: usize = 200;
-
-fn short(text: &str) -> String {
-    words::one_line(text, LINE_BYTES)
-}
-
-fn of_run(kind: &Kind, paint: Paint) -> Option<String> {
-    Some(match kind {
-        Kind::OrchestrationSelected { mode, .. } => {
-            format!("orchestration: {mode:?}").to_lowercase()
-        }
-        Kind::PlanProduced { plan, replans_used } => {
-            let again = if *replans_used > 0 {
-                format!(", plan {}", replans_used + 1)
-            } else {
-                String::new()
-            };
-            format!(
-                "planned: {}{again}",
-                words::plural(plan.subtasks.len() as u64, "subtask")
-            )
-        }
-        Kind::PlanRefused { problems, .. } => {
-            paint.warn(&format!("plan refused: {}", short(&problems.join("; "))))
-        }
-        Kind::PlanReplanned { reason, kept } => {
-            let kept = words::plural(kept.len() as u64, "subtask");
-            paint.warn(&format!(
-                "planning again, keeping {kept}: {}",
-                short(reason)
-            ))
-        }
-        Kind::RunStopRequested { .. } => paint.warn("asked to stop"),
-        Kind::RunFinished {
-            outcome: Outcome::Succeeded { .. },
-            ..
-        } => paint.good("succeeded"),
-        Kind::RunFinished {
-            outcome: Outcome::Failed { failure },
-            ..
-        } => paint.bad(&format!("failed: {}", short(&failure.to_string()))),
-        _ => return None,
-    })
-}
-
-fn of_subtask(kind: &Kind, paint: Paint) -> Option<String> {
-    Some(match kind {
-        Kind::SubtaskStarted { role, .. } => format!("started as {role}"),
-        Kind::SubtaskCompleted {
-            outcome: Outcome::Succeeded { output },
-            ..
-        } => paint.good(&format!("done: {}", short(&output.describe()))),
-        Kind::SubtaskCompleted {
-            outcome: Outcome::Failed { failure },
-            ..
-        } => paint.bad(&format!("failed: {}", short(&failure.to_string()))),
-        Kind::SubtaskSkipped { needs, .. } => paint.warn(&format!("skipped: it needs {needs}")),
-        Kind::SubtaskTtlExpired { limit, .. } => paint.warn(limit.words()),
-        Kind::SubtaskModelEscalated {
-            from_model,
-            to_model,
-            ..
-        } => {
-            let (from, to) = (short(&from_model.to_string()), short(&to_model.to_string()));
-            paint.warn(&format!("tried again with {to} after {from}"))
-        }
-        Kind::SubtaskOutputMissing { declared, .. } => {
-            paint.warn(&format!("output missing: {}", short(declared)))
-        }
-        Kind::AgentSpawned { role, backend, .. } => {
-            format!("agent {role} on {}", short(&backend.0))
-        }
-        Kind::AgentExecutionCompleted {
-            stop: StopReason::Complete,
-            turns,
-        } => paint.dim(&format!(
-            "finished after {}",
-            words::plural(u64::from(*turns), "turn")
-        )),
-        Kind::AgentExecutionCompleted {
-            stop: StopReason::Failed { failure },
-            ..
-        } => paint.bad(&format!("gave up: {}", short(&failure.to_string()))),
-        _ => return None,
-    })
-}
-
-fn of_authority(kind: &Kind, paint: Paint) -> Option<String> {
-    Some(match kind {
-        Kind::CapabilityRefused {
-            wanted,
-            axis,
-            reason,
-        } => paint.warn(&format!(
-            "not granted ({axis}): {}: {}",
-            short(wanted),
-            short(reason)
-        )),
-        Kind::CapabilityDenied {
-            tool,
-            need,
-            axis,
-            reason,
-        } => paint.warn(&format!(
-            "denied ({axis}): {} may not {}: {}",
-            short(tool),
-            short(need),
-            short(reason)
-        )),
-        Kind::CapabilityRevoked {
-            grant, descendants, ..
-        } => paint.dim(&format!(
-            "revoked {grant} and {descendants} derived from it"
-        )),
-        Kind::BudgetRefused {
-            limit,
-            allowed,
-            used,
-            wanted,
-        } => paint.warn(&format!(
-            "budget: {} ({used} of {allowed} used, {wanted} more wanted)",
-            limit.words()
-        )),
-        _ => return None,
-    })
-}
-
-/// A worker that stands as required is no news: its calls are marked.
-fn of_worker(kind: &Kind, paint: Paint) -> Option<String> {
-    Some(match kind {
-        Kind::WorkerStarted { missing, proof, .. } => {
-            let usual = Layer::required_by_default();
-            let waived: Vec<&str> = missing
-                .iter()
-                .filter(|layer| usual.contains(layer))
-                .map(|layer| layer.name())
-                .collect();
-            if waived.is_empty() {
-                return Some(paint.dim(&format!(
-                    "worker confined: {} layers, {} attempts to get out stopped",
-                    proof.layers.len(),
-                    proof.canaries.len()
-                )));
-            }
-            paint.warn(&format!(
-                "worker without {}, which the configuration does not require",
-                waived.join(", ")
-            ))
-        }
-        Kind::WorkerRefused { missing, .. } => paint.bad(&format!("no worker: {}", short(missing))),
-        Kind::WorkerLost { reason } => paint.bad(&format!("worker lost: {}", short(reason))),
-        _ => return None,
-    })
-}
-
-fn of_connection(kind: &Kind, paint: Paint) -> Option<String> {
-    Some(match kind {
-        Kind::ConnectionAllowed {
-            method,
-            url,
-            address,
-        } => {
-            let reached = address
-                .as_ref()
-                .map_or_else(|| "not reached".to_owned(), |address| short(address));
-            paint.dim(&format!("{} {} ({reached})", short(method), short(url)))
-        }
-        Kind::ConnectionRefused {
-            method,
-            url,
-            axis,
-            reason,
-        } => paint.warn(&format!(
-            "connection refused ({axis}): {} {}: {}",
-            short(method),
-            short(url),
-            short(reason)
-        )),
-        Kind::ConnectionsOmitted { allowed, refused } => paint.warn(&format!(
-            "{allowed} more connections allowed and {refused} refused"
-        )),
-        _ => return None,
-    })
-}
-
-fn of_model(kind: &Kind, paint: Paint) -> Option<String> {
-    Some(match kind {
-        Kind::ModelRetried {
-            model,
-            attempt,
-            wait_ms,
-            reason,
-        } => {
-            let model = short(&model.to_string());
-            paint.warn(&format!(
-                "{model}: attempt {attempt} failed, again in {wait_ms} ms: {}",
-                short(reason)
-            ))
-        }
-        Kind::ModelFailed { failure } => paint.bad(&short(&failure.to_string())),
-        Kind::ContextSummarized {
-            messages,
-            tokens_saved,
-        } => paint.dim(&format!(
-            "{messages} messages summarised, {tokens_saved} tokens saved"
-        )),
-        Kind::ContextSummarizationFailed {
-            reason,
-            messages_dropped,
-        } => paint.warn(&format!(
-            "no summary; {messages_dropped} messages left out: {}",
-            short(reason)
-        )),
-        _ => return None,
-    })
-}
-
-fn of_tool(kind: &Kind, paint: Paint) -> Option<String> {
-    Some(match kind {
-        Kind::ToolInvoked {
-            tool,
-            args_preview,
-            execution_surface,
-            ..
-        } => {
-            let place = match execution_surface {
-                Placement::Worker => paint.good("[worker]"),
-                Placement::Daemon => paint.dim("[daemon]"),
-            };
-            format!(
-                "{} {} {place}",
-                paint.tool(&short(tool)),
-                short(args_preview)
-            )
-        }
-        Kind::ToolResult {
-            success: false,
-            tool,
-            result_preview,
-            ..
-        } => paint.bad(&format!(
-            "{} failed: {}",
-            short(tool),
-            short(result_preview)
-        )),
-        Kind::ToolRejected { tool, problem } => paint.warn(&format!(
-            "call of {} refused: {}",
-            short(tool),
-            short(problem)
-        )),
-        Kind::ToolRepeat {
-            tool,
-            attempt_count,
-        } => paint.warn(&format!(
-            "the same call of {} again ({attempt_count} times)",
-            short(tool)
-        )),
-        Kind::ToolRepeatGuardFired {
-            tool,
-            attempt_count,
-        } => paint.warn(&format!(
-            "the same call of {} refused ({attempt_count} times)",
-            short(tool)
-        )),
-        _ => return None,
-    })
 }
 
 /// The parameters that follow a run from its beginning.

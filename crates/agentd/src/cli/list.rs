@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::Installation,
-    rpc::wire::{ListParams, RunSummary},
+    rpc::wire::{DaemonStatusAnswer, ListParams, Nothing, RunSummary},
     world::SystemClock,
 };
 use aaos_ports::Clock;
@@ -37,10 +37,16 @@ impl Act for List {
                 )
                 .await?;
             if desk.json() {
-                desk.say_json(&runs)
-            } else {
-                print(desk, &runs)
+                return desk.say_json(&runs);
             }
+            print(desk, &runs)?;
+            let status: DaemonStatusAnswer = link
+                .ask("ask the daemon how it is", "daemon.status", &Nothing {})
+                .await?;
+            if let Some(trouble) = &status.trouble {
+                desk.note(super::daemon::no_goals(trouble));
+            }
+            Ok(())
         })
     }
 }
@@ -56,7 +62,7 @@ fn print(desk: &Desk, runs: &[RunSummary]) -> Result<(), CliError> {
     let row = |run: &RunSummary| {
         [
             run.run.to_string(),
-            words::run_state(run.state).to_owned(),
+            words::run_standing(run.state, run.parked.as_ref(), run.waiting, run.recoveries),
             words::span(now.since(run.submitted)),
             words::money(run.usage.cost),
             words::one_line(&run.backend, BACKEND_BYTES),

@@ -29,14 +29,14 @@ impl Act for Logs {
     fn act(self, desk: &Desk) -> Result<(), CliError> {
         let config = desk.config(Installation::PerUser)?;
         desk.wait(async {
-            let mut link = start::reach(desk, &config, Absent::Start).await?;
+            let link = start::reach(desk, &config, Absent::Start).await?;
             let params = WatchParams {
                 run: self.run,
                 after: self.after,
                 follow: self.follow,
             };
             let show = if desk.json() { Show::Json } else { Show::Lines };
-            let watched = follow::follow(desk, &mut link, &params, show).await?;
+            let watched = follow::follow(desk, &config, link, params, show).await?;
             if self.follow {
                 submit::ending(desk, &watched)
             } else {

@@ -4,7 +4,10 @@
 //! failed, 2 wrong use, 3 the daemon cannot be reached, 4 Ctrl-C twice. What comes from models, tools or files is
 //! printed without control characters.
 
+mod approvals;
+mod attach;
 mod audit;
+mod budget;
 mod completions;
 mod config;
 mod configure;
@@ -14,19 +17,24 @@ mod docs;
 mod doctor;
 mod error;
 mod follow;
+mod fork;
 mod link;
 mod list;
 mod logs;
 mod models;
 mod plan;
+mod replay;
+mod resume;
 mod revoke;
 mod roles;
 mod run;
 mod screen;
+mod settle;
 mod start;
 mod status;
 mod stop;
 mod submit;
+mod tell;
 mod terms;
 mod tools;
 mod tree;
@@ -42,12 +50,19 @@ use std::{path::PathBuf, process::ExitCode};
 /// The commands, in the order of the help.
 pub(crate) const COMMANDS: &[Entry] = &[
     Entry::of::<submit::Submit>(),
+    Entry::of::<attach::Attach>(),
     Entry::of::<plan::Plan>(),
     Entry::of::<list::List>(),
     Entry::of::<status::Status>(),
+    Entry::of::<approvals::Approvals>(),
+    Entry::of::<settle::Settle>(),
+    Entry::of::<budget::Budget>(),
+    Entry::of::<resume::Resume>(),
     Entry::of::<stop::Stop>(),
     Entry::of::<revoke::Revoke>(),
     Entry::of::<logs::Logs>(),
+    Entry::of::<replay::Replay>(),
+    Entry::of::<fork::Fork>(),
     Entry::of::<roles::Roles>(),
     Entry::of::<tools::Tools>(),
     Entry::of::<models::Models>(),

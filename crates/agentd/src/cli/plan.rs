@@ -58,7 +58,8 @@ fn print(desk: &Desk, planned: &Planned) -> Result<(), CliError> {
     }
     desk.say(format!("result: {}", planned.plan.result))?;
     desk.say("the run would hold:")?;
-    status::grants(desk, &planned.envelope)
+    status::grants(desk, &planned.envelope)?;
+    super::submit::rules(desk, &planned.approve)
 }
 
 fn print_subtask(desk: &Desk, planned: &Planned, subtask: &Subtask) -> Result<(), CliError> {

@@ -26,6 +26,8 @@ pub(crate) enum Absent {
 
 /// Pause between two looks at whether the daemon is there: a tenth of its start.
 const LOOK_PAUSE: Duration = Duration::from_millis(4);
+/// Pause before a daemon that hung up is looked for again: longer than the system takes to end a killed process.
+const ENDING_PAUSE: Duration = Duration::from_millis(200);
 /// Lines of the log that are shown when a start failed.
 const LOG_LINES_SHOWN: usize = 12;
 /// Bytes at the end of the log that are looked through for them.
@@ -35,7 +37,21 @@ const LOG_BYTES_SHOWN: u64 = 8 * 1024;
 pub(crate) async fn reach(desk: &Desk, config: &Config, absent: Absent) -> Result<Link, CliError> {
     let socket = config.paths.socket.value.as_path();
     match Link::open(socket).await {
-        Ok(link) if absent == Absent::Start => current(desk, config, link).await,
+        Ok(link) if absent == Absent::Start => match current(desk, config, link).await {
+            // The one that took the connection was just ending: what comes after it is asked once more.
+            Err(error) if error.code == Code::Unreachable => {
+                tokio::time::sleep(ENDING_PAUSE).await;
+                let again = Link::open(socket).await;
+                match again {
+                    Ok(link) => current(desk, config, link).await,
+                    Err(absent) if is_absent(&absent) && starts_on_demand(config) => {
+                        start(config).await
+                    }
+                    Err(_) => Err(error),
+                }
+            }
+            reached => reached,
+        },
         Ok(link) => Ok(link),
         Err(error) if is_absent(&error) && absent == Absent::Start && starts_on_demand(config) => {
             start(config).await

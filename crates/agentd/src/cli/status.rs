@@ -1,7 +1,7 @@
 //! `agentd status`: all there is to know of one run; without a run, the daemon.
 
 use super::{
-    Act, CliError, Desk,
+    Act, CliError, Desk, approvals, budget,
     start::{self, Absent},
     words,
 };
@@ -11,7 +11,8 @@ use crate::{
 };
 use aaos_core::{
     capability::Capability,
-    event::{Outcome, RunView, SubtaskView},
+    event::{Outcome, RunState, RunView, SubtaskView, WaitsFor},
+    time::Span,
     value::Value,
 };
 use clap::Args;
@@ -61,7 +62,7 @@ fn print(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
     desk.say(format!(
         "{}  {}",
         paint.strong(&view.run.to_string()),
-        words::painted_state(view.state, paint)
+        standing(view, paint)
     ))?;
     desk.say(format!("goal       {}", words::one_line(&view.goal, 400)))?;
     desk.say(format!("submitted  {}", words::date(view.submitted)))?;
@@ -85,6 +86,7 @@ fn print(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
         words::plural(view.tool_calls, "tool call"),
         words::plural(view.agents, "agent")
     ))?;
+    used(desk, view)?;
     if view.warnings > 0 {
         desk.say(format!(
             "warnings   {} (`agentd logs {}` shows them)",
@@ -96,6 +98,8 @@ fn print(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
         words::clean(&view.profile)
     ))?;
     grants(desk, &detail.envelope)?;
+    super::submit::rules(desk, &detail.approve)?;
+    waits(desk, view)?;
     live(desk, detail)?;
     if !view.subtasks.is_empty() {
         desk.say("subtasks")?;
@@ -110,6 +114,79 @@ fn print(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
         desk.say(format!("next: {}", words::clean(&next_step)))?;
     }
     Ok(())
+}
+
+fn standing(view: &RunView, paint: words::Paint) -> String {
+    let waiting = view.waiting.len();
+    let text = words::run_standing(view.state, view.parked.as_ref(), waiting, view.recoveries);
+    match view.state {
+        RunState::Waiting | RunState::Parked | RunState::Recovering => paint.warn(&text),
+        _ => text.replacen(
+            words::run_state(view.state),
+            &words::painted_state(view.state, paint),
+            1,
+        ),
+    }
+}
+
+/// How far each limit is used.
+fn used(desk: &Desk, view: &RunView) -> Result<(), CliError> {
+    let (budget, usage) = (&view.budget, &view.usage);
+    let minutes = |span: Span| span.millis() / 60_000;
+    let rows = [
+        ("cost", usage.cost.0, budget.cost.0, true),
+        ("tokens", usage.tokens(), budget.tokens, false),
+        ("calls", view.tool_calls, budget.calls, false),
+        ("agents", view.agents, budget.agents, false),
+        (
+            "minutes",
+            minutes(view.active),
+            minutes(budget.wall_clock),
+            false,
+        ),
+    ];
+    desk.say("budget")?;
+    rows.into_iter()
+        .try_for_each(|(name, used, allowed, money)| {
+            desk.say(budget::limit_line(desk, name, used, allowed, money))
+        })?;
+    let Some(parked) = &view.parked else {
+        return Ok(());
+    };
+    desk.say(desk.paint().warn(&format!(
+        "  it waits at its limit of {}, {} more wanted: `agentd resume {} --budget +{}`",
+        words::used_of(parked.limit, parked.used, parked.allowed),
+        words::amount(parked.limit, parked.wanted),
+        view.run,
+        words::raise_example(parked.limit)
+    )))
+}
+
+/// What waits for the operator, and what each answer means.
+fn waits(desk: &Desk, view: &RunView) -> Result<(), CliError> {
+    if !view.waiting.is_empty() {
+        desk.say(desk.paint().warn("waits for you"))?;
+    }
+    view.waiting.iter().try_for_each(|waiting| {
+        let tool = words::one_line(&waiting.tool, 64);
+        match &waiting.what {
+            WaitsFor::Approval {
+                preview, expires, ..
+            } => {
+                let until = words::date(*expires);
+                let what = words::one_line(preview, 200);
+                desk.say(format!("  {}  approval of {tool}, until {until}: {what}", waiting.call))?;
+                desk.say(format!(
+                    "  `agentd approvals show {0}`, then `agentd approvals approve {0}` or `agentd approvals deny {0}`",
+                    waiting.call
+                ))
+            }
+            WaitsFor::Doubt { .. } => {
+                desk.say(format!("  {}  effect in doubt: {tool}", waiting.call))?;
+                approvals::doubt(desk, view.run, waiting)
+            }
+        }
+    })
 }
 
 fn subtask_line(subtask: &SubtaskView, paint: words::Paint) -> String {

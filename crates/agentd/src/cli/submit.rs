@@ -3,16 +3,17 @@
 use super::{
     Act, CliError, Desk,
     follow::{self, Show},
+    link::Link,
     start::{self, Absent},
     status,
     terms::Terms,
     words,
 };
 use crate::{
-    config::Installation,
+    config::{Config, Installation},
     rpc::wire::{Submitted, Watched},
 };
-use aaos_core::event::Outcome;
+use aaos_core::{event::Outcome, id::RunId};
 use clap::Args;
 
 /// Its arguments.
@@ -50,19 +51,24 @@ impl Submit {
         if !desk.json() {
             opening(desk, &submitted)?;
         }
-        let watched = follow::follow(
-            desk,
-            &mut link,
-            &follow::from_the_beginning(submitted.run),
-            Show::suited(desk),
-        )
-        .await?;
-        ending(desk, &watched)
+        see(desk, &config, link, submitted.run).await
     }
 }
 
-/// The first lines: what runs, where, by which model, with which grants.
-fn opening(desk: &Desk, submitted: &Submitted) -> Result<(), CliError> {
+/// Follows a run from its beginning to its end, and says how it ended.
+pub(crate) async fn see(
+    desk: &Desk,
+    config: &Config,
+    link: Link,
+    run: RunId,
+) -> Result<(), CliError> {
+    let params = follow::from_the_beginning(run);
+    let watched = follow::follow(desk, config, link, params, Show::suited(desk)).await?;
+    ending(desk, &watched)
+}
+
+/// The first lines: what runs, where, by which model, with which grants, what it asks about.
+pub(crate) fn opening(desk: &Desk, submitted: &Submitted) -> Result<(), CliError> {
     let paint = desk.paint();
     let backend = words::painted_backend(&submitted.backend, paint);
     desk.say(format!(
@@ -75,16 +81,26 @@ fn opening(desk: &Desk, submitted: &Submitted) -> Result<(), CliError> {
         "granted by profile {}:",
         words::clean(&submitted.profile)
     )))?;
-    status::grants(desk, &submitted.envelope)
+    status::grants(desk, &submitted.envelope)?;
+    rules(desk, &submitted.approve)
+}
+
+/// Which acts wait for approval; nothing if none does.
+pub(crate) fn rules(desk: &Desk, approve: &[String]) -> Result<(), CliError> {
+    if approve.is_empty() {
+        return Ok(());
+    }
+    desk.say(desk.paint().dim("waits for your approval:"))?;
+    approve.iter().try_for_each(|rule| {
+        let rule = words::clean(rule);
+        desk.say(desk.paint().dim(&format!("  {rule}")))
+    })
 }
 
 /// The last lines: what was delivered and where it is, or what stood in the way.
 pub(crate) fn ending(desk: &Desk, watched: &Watched) -> Result<(), CliError> {
     let Some(detail) = &watched.detail else {
-        let next_step = format!(
-            "`agentd logs --follow {}` shows how it goes on",
-            watched.run
-        );
+        let next_step = format!("`agentd attach {}` shows how it goes on", watched.run);
         return Err(CliError::new(
             super::Code::Unreachable,
             "see the run to its end",
@@ -104,10 +120,7 @@ pub(crate) fn ending(desk: &Desk, watched: &Watched) -> Result<(), CliError> {
                 return Err(CliError::quiet(super::Code::Failed));
             }
             let (problem, next_step) = crate::report::failure_parts(failure);
-            let next_step = next_step.replace(
-                "`agentd logs RUN`",
-                &format!("`agentd logs {}`", detail.view.run),
-            );
+            let next_step = next_step.replace(" RUN`", &format!(" {}`", detail.view.run));
             Err(CliError::failed("carry out the goal", problem, next_step))
         }
         None => Ok(()),

@@ -5,6 +5,7 @@ use crate::{
     config::amount::Amount,
     rpc::wire::{Orchestration, SubmitParams},
 };
+use aaos_core::approval::Rule;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -32,6 +33,12 @@ pub(crate) struct Terms {
     /// Whether a planner takes the goal apart or one agent gets it whole; decided by the goal if not given.
     #[arg(long, value_enum, value_name = "HOW")]
     orchestration: Option<Orchestration>,
+    /// Acts to wait for your approval, as `tool: git_commit`, `effect: irreversible` or `http: POST *`; may be repeated.
+    #[arg(long, value_name = "RULE")]
+    ask: Vec<String>,
+    /// Wait at a limit of the budget for `agentd resume` rather than fail.
+    #[arg(long)]
+    park: bool,
     /// The directory that relative paths start from; the current one if not given.
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
@@ -67,9 +74,31 @@ impl Terms {
             budget: self.budget.iter().map(amount).collect::<Result<_, _>>()?,
             orchestration: self.orchestration,
             model: self.model,
+            ask: rules(&self.ask, &base)?,
+            park: self.park,
             base,
         })
     }
+}
+
+/// Rules for approval. A capability's relative paths start from where the command was given.
+fn rules(lines: &[String], base: &str) -> Result<Vec<String>, CliError> {
+    let read = |line: &String| -> Result<String, CliError> {
+        let relative = aaos_core::capability::parse_in(line, base);
+        let rule: Result<Rule, _> = match relative {
+            Ok(capability) if !line.trim().starts_with("effect:") => {
+                Ok(Rule::Capability(Box::new(capability)))
+            }
+            _ => line.parse(),
+        };
+        rule.map(|rule| rule.to_string()).map_err(|error| {
+            let shown = super::words::one_line(line, 120);
+            let problem = format!("--ask `{shown}`: {}", error.problem);
+            let next_step = "Write `effect: irreversible`, `tool: git_commit`, or any capability, as `http: POST *`";
+            CliError::usage("read the rules for approval", &problem, next_step)
+        })
+    };
+    lines.iter().map(read).collect()
 }
 
 /// The base directory, absolute and free of links, so that grants mean what is really there.

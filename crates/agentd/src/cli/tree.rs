@@ -3,7 +3,7 @@
 
 use super::words::{self, Paint};
 use aaos_core::{
-    event::{Event, Kind, Outcome, RunView, SubtaskState, SubtaskView},
+    event::{Event, Kind, Outcome, RunView, SubtaskState, SubtaskView, WaitsFor},
     id::{AgentId, SubtaskId},
     time::Timestamp,
     tool::Placement,
@@ -64,7 +64,20 @@ impl Watched {
                     format!("asks {}", words::one_line(&model.to_string(), 60)),
                 );
             }
-            Kind::ModelReplied { .. } | Kind::ModelFailed { .. } => drop(self.hands.remove(&agent)),
+            Kind::ModelReplied { .. } | Kind::ModelFailed { .. } | Kind::ModelAbandoned { .. } => {
+                drop(self.hands.remove(&agent));
+            }
+            Kind::ApprovalRequested { tool, .. } => {
+                let text = format!("{} waits for your approval", words::one_line(tool, 40));
+                self.hands.insert(agent, text);
+            }
+            Kind::EffectInDoubt { tool, .. } => {
+                let text = format!("{} may have happened", words::one_line(tool, 40));
+                self.hands.insert(agent, text);
+            }
+            Kind::ApprovalAnswered { .. }
+            | Kind::ApprovalExpired { .. }
+            | Kind::EffectSettled { .. } => drop(self.hands.remove(&agent)),
             Kind::AgentStopped { .. } => {
                 self.hands.remove(&agent);
                 self.names.remove(&agent);
@@ -83,6 +96,7 @@ impl Watched {
             Kind::SubtaskStarted { subtask, .. }
             | Kind::SubtaskCompleted { subtask, .. }
             | Kind::SubtaskSkipped { subtask, .. }
+            | Kind::SubtaskKept { subtask, .. }
             | Kind::SubtaskTtlExpired { subtask, .. }
             | Kind::SubtaskModelEscalated { subtask, .. }
             | Kind::SubtaskOutputMissing { subtask, .. } => Some(subtask.to_string()),
@@ -116,7 +130,10 @@ const ROWS_OTHER: usize = 2;
 pub(crate) fn frame(watched: &Watched, now: Timestamp, size: Size, paint: Paint) -> Vec<String> {
     let view = &watched.view;
     let mut lines = vec![head(view, now, paint)];
-    let room = size.rows.saturating_sub(ROWS_OTHER).max(1);
+    let room = size
+        .rows
+        .saturating_sub(ROWS_OTHER + waits(view, paint).len())
+        .max(1);
     let shown = chosen(&view.subtasks, room);
     let depths = depths(&view.subtasks);
     for subtask in &shown {
@@ -139,10 +156,48 @@ pub(crate) fn frame(watched: &Watched, now: Timestamp, size: Size, paint: Paint)
     if shown.len() < view.subtasks.len() {
         lines.push(paint.dim(&format!("  … {}", tally(&view.subtasks))));
     }
+    lines.extend(waits(view, paint));
     lines
         .into_iter()
         .map(|line| console::truncate_str(&line, size.columns.max(1), "…").into_owned())
         .collect()
+}
+
+/// Most acts that wait which are shown beneath the tree.
+const WAITS_SHOWN_MAX: usize = 3;
+
+/// What waits for the operator, with the command that answers it.
+fn waits(view: &RunView, paint: Paint) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    if let Some(parked) = &view.parked {
+        lines.push(paint.warn(&format!(
+            "  ? agentd resume {} --budget +{}  (parked at {})",
+            view.run,
+            words::raise_example(parked.limit),
+            words::used_of(parked.limit, parked.used, parked.allowed)
+        )));
+    }
+    lines.extend(view.waiting.iter().take(WAITS_SHOWN_MAX).map(|waiting| {
+        let tool = words::one_line(&waiting.tool, 40);
+        paint.warn(&match &waiting.what {
+            WaitsFor::Approval { preview, .. } => format!(
+                "  ? agentd approvals show {}  ({tool}: {})",
+                waiting.call,
+                words::one_line(preview, 120)
+            ),
+            WaitsFor::Doubt { .. } => {
+                format!(
+                    "  ? agentd approvals show {}  ({tool} may have happened)",
+                    waiting.call
+                )
+            }
+        })
+    }));
+    if view.waiting.len() > WAITS_SHOWN_MAX {
+        let more = view.waiting.len() - WAITS_SHOWN_MAX;
+        lines.push(paint.warn(&format!("  ? agentd approvals list  ({more} more)")));
+    }
+    lines
 }
 
 fn head(view: &RunView, now: Timestamp, paint: Paint) -> String {
@@ -323,6 +378,9 @@ mod tests {
             profile: "default".to_owned(),
             backend: BackendName("in_process".to_owned()),
             model: "none (rules)".to_owned(),
+            terms: String::new(),
+            budget: aaos_core::budget::Budget::default(),
+            forked: None,
         };
         let mut watched = Watched::begin(&event(1, submitted)).unwrap();
         let result = subtasks.last().unwrap().id.clone();

@@ -1,7 +1,9 @@
 //! How things are written for people: times, ages, money, tokens, states; and text made harmless for a terminal.
 
 use aaos_core::{
-    event::{RunState, SubtaskState},
+    event::{Parked, RunState, SubtaskState},
+    failure::LimitKind,
+    id::RunId,
     model::Usage,
     money::MicroDollars,
     time::{Span, Timestamp},
@@ -127,6 +129,99 @@ pub(crate) fn count(number: u64) -> String {
     }
 }
 
+/// Money to the micro-dollar, without zeros nobody needs: `$5.00`, `$0.000042`.
+pub(crate) fn exact(cost: MicroDollars) -> String {
+    let text = cost.to_string();
+    let least = text.find('.').map_or(text.len(), |point| point + 3);
+    let kept = text.trim_end_matches('0').len().max(least);
+    aaos_core::text::head(&text, kept).to_owned()
+}
+
+/// A limit's name, as it is written in the configuration.
+pub(crate) const fn limit(limit: LimitKind) -> &'static str {
+    match limit {
+        LimitKind::Turns => "turns",
+        LimitKind::Tokens => "tokens",
+        LimitKind::Cost => "cost",
+        LimitKind::Calls => "calls",
+        LimitKind::Agents => "agents",
+        LimitKind::Depth => "depth",
+        LimitKind::FanOut => "fan_out",
+        LimitKind::WallClock => "wall_clock",
+        LimitKind::Repeats => "repeats",
+        LimitKind::RoleTokens => "the role's tokens",
+        LimitKind::RoleCost => "the role's cost",
+        LimitKind::RoleCalls => "the role's calls",
+        LimitKind::RoleAgents => "the role's agents",
+        LimitKind::OperatorDayTokens => "your tokens of the day",
+        LimitKind::OperatorDayCost => "your cost of the day",
+        LimitKind::DayTokens => "tokens of the day",
+        LimitKind::DayCost => "cost of the day",
+    }
+}
+
+/// So much of what a limit counts.
+pub(crate) fn amount(kind: LimitKind, value: u64) -> String {
+    match kind {
+        LimitKind::Cost | LimitKind::RoleCost | LimitKind::OperatorDayCost | LimitKind::DayCost => {
+            exact(MicroDollars(value))
+        }
+        LimitKind::WallClock => span(Span::from_millis(value)),
+        _ => count(value),
+    }
+}
+
+/// How far a limit is used: `cost ($5.00 of $5.00)`.
+pub(crate) fn used_of(kind: LimitKind, used: u64, allowed: u64) -> String {
+    format!(
+        "{} ({} of {})",
+        limit(kind),
+        amount(kind, used),
+        amount(kind, allowed)
+    )
+}
+
+/// An amount by which a limit could be raised, as `--budget` takes it.
+pub(crate) const fn raise_example(kind: LimitKind) -> &'static str {
+    match kind {
+        LimitKind::Tokens | LimitKind::RoleTokens => "1mtokens",
+        LimitKind::Calls | LimitKind::RoleCalls => "1000calls",
+        LimitKind::Agents | LimitKind::RoleAgents => "100agents",
+        LimitKind::WallClock => "1h",
+        _ => "1usd",
+    }
+}
+
+/// A run's id, or the word that stands for one.
+pub(crate) fn run_or_any(run: Option<RunId>) -> String {
+    run.map_or_else(|| "RUN".to_owned(), |run| run.to_string())
+}
+
+/// Width of a bar, in characters.
+const BAR_WIDTH: u64 = 20;
+
+/// How much of a whole a part is, as a bar; any part at all shows.
+pub(crate) fn bar(part: u64, whole: u64, paint: Paint) -> String {
+    let filled = match (part, whole) {
+        (0, _) => 0,
+        (_, 0) => BAR_WIDTH,
+        _ => {
+            let share = u128::from(part) * u128::from(BAR_WIDTH) / u128::from(whole);
+            u64::try_from(share)
+                .unwrap_or(BAR_WIDTH)
+                .clamp(1, BAR_WIDTH)
+        }
+    };
+    let full = "█".repeat(usize::try_from(filled).unwrap_or_default());
+    let rest = "░".repeat(usize::try_from(BAR_WIDTH - filled).unwrap_or_default());
+    let full = if filled == BAR_WIDTH {
+        paint.bad(&full)
+    } else {
+        paint.good(&full)
+    };
+    format!("{full}{}", paint.dim(&rest))
+}
+
 /// Tokens and money.
 pub(crate) fn usage(usage: &Usage) -> String {
     format!(
@@ -151,10 +246,39 @@ pub(crate) const fn run_state(state: RunState) -> &'static str {
     match state {
         RunState::Planning => "planning",
         RunState::Running => "running",
+        RunState::Recovering => "recovering",
+        RunState::Waiting => "waiting",
+        RunState::Parked => "parked",
         RunState::Stopping => "stopping",
         RunState::Succeeded => "succeeded",
         RunState::Failed => "failed",
     }
+}
+
+/// A run's state with what it waits at: `parked at cost ($5.00 of $5.00)`, `waiting for you (2)`, `running, recovered once`.
+pub(crate) fn run_standing(
+    state: RunState,
+    parked: Option<&Parked>,
+    waiting: usize,
+    recoveries: u64,
+) -> String {
+    let mut text = match (state, parked) {
+        (RunState::Parked, Some(parked)) => {
+            let at = used_of(parked.limit, parked.used, parked.allowed);
+            format!("{} at {at}", run_state(state))
+        }
+        (RunState::Waiting, _) => format!("{} for you ({waiting})", run_state(state)),
+        _ => run_state(state).to_owned(),
+    };
+    if !state.is_final() && recoveries > 0 {
+        let times = if recoveries == 1 {
+            "once".to_owned()
+        } else {
+            format!("{recoveries} times")
+        };
+        text.push_str(&format!(", recovered {times}"));
+    }
+    text
 }
 
 /// A run's state, coloured.
@@ -163,7 +287,9 @@ pub(crate) fn painted_state(state: RunState, paint: Paint) -> String {
     match state {
         RunState::Succeeded => paint.good(word),
         RunState::Failed => paint.bad(word),
-        RunState::Stopping => paint.warn(word),
+        RunState::Stopping | RunState::Recovering | RunState::Waiting | RunState::Parked => {
+            paint.warn(word)
+        }
         RunState::Planning | RunState::Running => paint.strong(word),
     }
 }
@@ -215,5 +341,32 @@ mod tests {
         assert_eq!(money(MicroDollars(42)), "$0.000042");
         assert_eq!(money(MicroDollars(1_234_567)), "$1.2345");
         assert_eq!(count(12_345), "12.3k");
+        assert_eq!(exact(MicroDollars(5_000_000)), "$5.00");
+        assert_eq!(exact(MicroDollars(1_234_560)), "$1.23456");
+        assert_eq!(exact(MicroDollars(42)), "$0.000042");
+    }
+
+    #[test]
+    fn a_bar_is_empty_only_for_nothing_and_never_longer_than_itself() {
+        let filled = |part, whole| bar(part, whole, Paint(false)).matches('█').count();
+        assert_eq!(
+            [filled(0, 10), filled(1, 1_000_000), filled(5, 10)],
+            [0, 1, 10]
+        );
+        assert_eq!([filled(u64::MAX, 1), filled(3, 0)], [20, 20]);
+    }
+
+    #[test]
+    fn a_run_says_at_which_limit_it_waits() {
+        let parked = Parked {
+            limit: LimitKind::Cost,
+            allowed: 5_000_000,
+            used: 4_999_000,
+            wanted: 2_000,
+        };
+        let said = run_standing(RunState::Parked, Some(&parked), 0, 0);
+        assert_eq!(said, "parked at cost ($4.999 of $5.00)");
+        let said = run_standing(RunState::Waiting, None, 2, 1);
+        assert_eq!(said, "waiting for you (2), recovered once");
     }
 }

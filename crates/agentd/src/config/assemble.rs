@@ -1,14 +1,14 @@
 //! Puts the layers together: defaults, then the file, then credentials, then the environment, then flags.
 
 use super::{
-    Config, ConfigError, Environment, Installation, Origin, Overrides, PROFILE_DEFAULT, Paths,
-    Place, Profile, ProviderConfig, Setting, Sinks,
-    amount::Amount,
+    Budgets, Config, ConfigError, Environment, Installation, Origin, Overrides, PROFILE_DEFAULT,
+    Paths, Place, Policy, Profile, ProviderConfig, Setting, Sinks,
+    budgets::time,
     confinement::Confinement,
-    file::{self, FileBudget, FileConfig, FileProvider, Privacy, Source},
+    file::{self, FileConfig, FileProvider, Privacy, Source},
     model_ref, secrets,
 };
-use aaos_core::{budget::Budget, id::NAME_BYTES_MAX, model::ModelClass, secret::Secret};
+use aaos_core::{id::NAME_BYTES_MAX, model::ModelClass, secret::Secret};
 use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
@@ -35,6 +35,12 @@ const KEY_KINDS: [(&str, &str); 3] = [
     ("openai", "OPENAI_API_KEY"),
     ("deepseek", "DEEPSEEK_API_KEY"),
 ];
+
+/// Variables that hold secrets: what the daemon starts for the operator does not get them.
+pub(crate) fn secret_variables() -> Vec<&'static str> {
+    let keys = KEY_KINDS.iter().map(|(_, variable)| *variable);
+    keys.chain(["CREDENTIALS_DIRECTORY"]).collect()
+}
 
 /// Profiles there always are; the file may replace them.
 const PROFILES: [(&str, &[&str]); 4] = [
@@ -129,8 +135,8 @@ fn defaults(paths: Paths, environment: &Environment) -> Config {
         provider_first: None,
         models: BTreeMap::new(),
         profiles: profiles.collect(),
-        budget: Budget::default(),
-        budget_origins: BTreeMap::new(),
+        budgets: Budgets::usual(),
+        policy: Policy::usual(),
         idle_exit_s: Setting::default(IDLE_EXIT_S),
         slots: Setting::default(SLOTS),
         workers_max: Setting::default(WORKERS_MAX),
@@ -139,6 +145,7 @@ fn defaults(paths: Paths, environment: &Environment) -> Config {
         sinks: Sinks {
             stdout: Setting::default(false),
             file: None,
+            journald: Setting::default(false),
         },
         prices: None,
         programs: String::new(),
@@ -165,6 +172,14 @@ pub(super) struct FromFile<'a> {
 }
 
 impl FromFile<'_> {
+    /// Reads an amount of money or time.
+    pub(super) fn amount(
+        &self,
+        spanned: &Spanned<String>,
+    ) -> Result<super::amount::Amount, ConfigError> {
+        self.source.amount(spanned)
+    }
+
     /// A complaint about a value.
     pub(super) fn problem<T>(
         &self,
@@ -248,7 +263,8 @@ fn from_file(config: &mut Config, source: &Source<'_>) -> Result<(), ConfigError
     models_from_file(config, &from, &read)?;
     config.confinement.set(&from, &read.confinement)?;
     profiles_from_file(config, &from, &read)?;
-    budget_from_file(config, &from, &read.budget)?;
+    config.budgets.set(&from, &read.budget)?;
+    config.policy.set(&from, &read)?;
     if let Some(seconds) = &read.daemon.idle_exit_s {
         config.idle_exit_s = from.setting(seconds);
     }
@@ -263,6 +279,9 @@ fn from_file(config: &mut Config, source: &Source<'_>) -> Result<(), ConfigError
     }
     if let Some(file) = &read.sinks.file {
         config.sinks.file = Some(from.path(file)?);
+    }
+    if let Some(journald) = &read.sinks.journald {
+        config.sinks.journald = from.setting(journald);
     }
     Ok(())
 }
@@ -295,6 +314,16 @@ fn provider_from_file(
         model: text(&read.model)?,
         file: read.file.as_ref().map(|file| from.path(file)).transpose()?,
         key: None,
+        patience: read
+            .patience
+            .as_ref()
+            .map(|text| {
+                Ok(Setting::new(
+                    time(from, "patience", text)?,
+                    from.origin(text),
+                ))
+            })
+            .transpose()?,
     })
 }
 
@@ -348,48 +377,6 @@ fn profiles_from_file(
         config
             .profiles
             .insert(name.clone(), Setting::new(profile, from.origin(spanned)));
-    }
-    Ok(())
-}
-
-fn budget_from_file(
-    config: &mut Config,
-    from: &FromFile<'_>,
-    read: &FileBudget,
-) -> Result<(), ConfigError> {
-    let mut set = |key: &'static str, amount: Amount, origin: Origin| {
-        amount.apply(&mut config.budget);
-        config.budget_origins.insert(key, origin);
-    };
-    let mut whole = |key, spanned: &Option<Spanned<u64>>, make: fn(u64) -> Amount| {
-        if let Some(spanned) = spanned {
-            set(key, make(*spanned.get_ref()), from.origin(spanned));
-        }
-    };
-    whole("tokens", &read.tokens, Amount::Tokens);
-    whole("calls", &read.calls, Amount::Calls);
-    whole("agents", &read.agents, Amount::Agents);
-    let mut small = |key, spanned: &Option<Spanned<u32>>, make: fn(u32) -> Amount| {
-        if let Some(spanned) = spanned {
-            set(key, make(*spanned.get_ref()), from.origin(spanned));
-        }
-    };
-    small("depth", &read.depth, Amount::Depth);
-    small("fan_out", &read.fan_out, Amount::FanOut);
-    for (key, spanned) in [("cost", &read.cost), ("wall_clock", &read.wall_clock)] {
-        let Some(spanned) = spanned else { continue };
-        let amount = from.source.amount(spanned)?;
-        let fits = matches!(
-            (key, amount),
-            ("cost", Amount::CostMicroDollars(_)) | ("wall_clock", Amount::WallClockMs(_))
-        );
-        if !fits {
-            let problem = format!("this is not an amount of `{key}`");
-            return Err(from
-                .source
-                .problem(spanned.span().start, problem, super::amount::FORMS));
-        }
-        set(key, amount, from.origin(spanned));
     }
     Ok(())
 }
@@ -472,6 +459,7 @@ fn provider<'a>(config: &'a mut Config, name: &str, origin: &Origin) -> &'a mut 
             model: None,
             file: None,
             key: None,
+            patience: None,
         })
 }
 

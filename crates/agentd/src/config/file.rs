@@ -39,6 +39,14 @@ pub(super) struct FileConfig {
     pub(super) sinks: FileSinks,
     /// How workers are confined.
     pub(super) confinement: FileConfinement,
+    /// What a person is asked about.
+    pub(super) approvals: FileApprovals,
+    /// What is known of effects elsewhere.
+    pub(super) effects: FileEffects,
+    /// How long content is kept.
+    pub(super) retention: FileRetention,
+    /// How often the journal's head is signed.
+    pub(super) audit: FileAudit,
 }
 
 /// One provider.
@@ -53,6 +61,8 @@ pub(super) struct FileProvider {
     pub(super) model: Option<Spanned<String>>,
     /// The file of replies, for `scripted`.
     pub(super) file: Option<Spanned<String>>,
+    /// How long it is asked again while it cannot answer.
+    pub(super) patience: Option<Spanned<String>>,
 }
 
 /// Models by class, as `provider/model`.
@@ -83,6 +93,63 @@ pub(super) struct FileBudget {
     pub(super) agents: Option<Spanned<u64>>,
     pub(super) depth: Option<Spanned<u32>>,
     pub(super) fan_out: Option<Spanned<u32>>,
+    /// What becomes of a run at a limit.
+    pub(super) at_limit: Option<Spanned<String>>,
+    /// Limits of all agents of a role together, by role.
+    pub(super) roles: BTreeMap<Spanned<String>, FileRoleBudget>,
+    /// Limits of each operator's runs together, per day.
+    pub(super) operator: FileDay,
+    /// Limits of all runs together, per day.
+    pub(super) day: FileDay,
+}
+
+/// Limits of all agents of a role, in one run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileRoleBudget {
+    pub(super) tokens: Option<Spanned<u64>>,
+    pub(super) cost: Option<Spanned<String>>,
+    pub(super) calls: Option<Spanned<u64>>,
+    pub(super) agents: Option<Spanned<u64>>,
+}
+
+/// Limits per day.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileDay {
+    pub(super) tokens: Option<Spanned<u64>>,
+    pub(super) cost: Option<Spanned<String>>,
+}
+
+/// What a person is asked about.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileApprovals {
+    pub(super) ask: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) expire: Option<Spanned<String>>,
+    pub(super) notify: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+/// What is known of effects elsewhere.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileEffects {
+    pub(super) keyed: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+/// How long content is kept.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileRetention {
+    pub(super) days: Option<Spanned<u32>>,
+}
+
+/// How often the journal's head is signed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileAudit {
+    pub(super) sign_every_events: Option<Spanned<u64>>,
+    pub(super) sign_every_s: Option<Spanned<u64>>,
 }
 
 /// The daemon.
@@ -100,6 +167,7 @@ pub(super) struct FileDaemon {
 pub(super) struct FileSinks {
     pub(super) stdout: Option<Spanned<bool>>,
     pub(super) file: Option<Spanned<String>>,
+    pub(super) journald: Option<Spanned<bool>>,
 }
 
 /// How workers are confined.

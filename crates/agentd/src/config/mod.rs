@@ -4,23 +4,27 @@
 
 pub(crate) mod amount;
 mod assemble;
+mod budgets;
 mod confinement;
 pub(crate) mod env;
 pub(crate) mod file;
 mod paths;
+mod policy;
 mod secrets;
 mod show;
 
-pub(crate) use assemble::load;
+pub(crate) use assemble::{load, secret_variables};
+pub(crate) use budgets::{AtLimit, Budgets, Day};
 pub(crate) use confinement::Confinement;
 pub(crate) use env::Environment;
 pub(crate) use paths::{Installation, Paths};
+pub(crate) use policy::Policy;
 pub(crate) use show::Entry;
 
 use aaos_core::{
-    budget::Budget,
     model::{ModelClass, ModelRef},
     secret::Secret,
+    time::Span,
 };
 use std::{collections::BTreeMap, fmt, num::NonZeroUsize, path::PathBuf};
 
@@ -93,6 +97,8 @@ pub(crate) struct ProviderConfig {
     pub(crate) file: Option<Setting<PathBuf>>,
     /// Its key.
     pub(crate) key: Option<Setting<Secret<String>>>,
+    /// How long it is asked again while it cannot answer; the kind's own time if none.
+    pub(crate) patience: Option<Setting<Span>>,
 }
 
 /// What runs under a profile may do, as the operator wrote it; relative paths start from each run's base directory.
@@ -111,6 +117,8 @@ pub(crate) struct Sinks {
     pub(crate) stdout: Setting<bool>,
     /// To which file, if any.
     pub(crate) file: Option<Setting<PathBuf>>,
+    /// Whether to the system's own journal.
+    pub(crate) journald: Setting<bool>,
 }
 
 /// Everything configured.
@@ -128,10 +136,10 @@ pub(crate) struct Config {
     pub(crate) models: BTreeMap<ModelClass, Setting<ModelRef>>,
     /// Profiles by name, the built-in ones among them.
     pub(crate) profiles: BTreeMap<String, Setting<Profile>>,
-    /// Limits of a run that says nothing else.
-    pub(crate) budget: Budget,
-    /// Where each limit came from, by its key.
-    pub(crate) budget_origins: BTreeMap<&'static str, Origin>,
+    /// Limits: of a run, of a role in a run, of a day.
+    pub(crate) budgets: Budgets,
+    /// What a person is asked about, what is signed, how long content is kept.
+    pub(crate) policy: Policy,
     /// Seconds without runs and connections after which a per-user daemon ends.
     pub(crate) idle_exit_s: Setting<u64>,
     /// Model requests at the same time.

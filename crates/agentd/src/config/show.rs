@@ -93,10 +93,13 @@ impl Config {
             }
         }
         self.show_budget(lines);
+        self.show_shares(lines);
+        self.show_policy(lines);
         lines.text("daemon.idle_exit_s", &self.idle_exit_s);
         lines.text("daemon.slots", &self.slots);
         lines.text("daemon.workers_max", &self.workers_max);
         lines.text("sinks.stdout", &self.sinks.stdout);
+        lines.text("sinks.journald", &self.sinks.journald);
         if let Some(file) = &self.sinks.file {
             lines.setting(
                 "sinks.file",
@@ -153,6 +156,14 @@ impl Config {
                     &file.origin,
                 );
             }
+            if let Some(patience) = &provider.patience {
+                let seconds = patience.value.millis() / 1_000;
+                lines.setting(
+                    &format!("providers.{name}.patience"),
+                    &format!("{seconds}s"),
+                    &patience.origin,
+                );
+            }
             if let Some(key) = &provider.key {
                 lines.text(&format!("providers.{name}.key"), key);
             }
@@ -170,13 +181,10 @@ impl Config {
     }
 
     fn show_budget(&self, lines: &mut Lines) {
-        let budget = &self.budget;
+        let budget = &self.budgets.run;
         let values = [
             ("tokens", budget.tokens.to_string()),
-            (
-                "cost",
-                format!("{}usd", budget.cost.to_string().trim_start_matches('$')),
-            ),
+            ("cost", usd(budget.cost)),
             (
                 "wall_clock",
                 format!("{}s", budget.wall_clock.millis() / 1_000),
@@ -190,9 +198,56 @@ impl Config {
             lines.setting(
                 &format!("budget.{key}"),
                 &value,
-                self.budget_origins.get(key).unwrap_or(&Origin::Default),
+                self.budgets.origins.get(key).unwrap_or(&Origin::Default),
             );
         }
+    }
+
+    /// Limits beside a run's own.
+    fn show_shares(&self, lines: &mut Lines) {
+        let budgets = &self.budgets;
+        lines.text("budget.at_limit", &budgets.at_limit);
+        for (role, limits) in &budgets.roles {
+            let values = [
+                ("tokens", limits.value.tokens),
+                ("calls", limits.value.calls),
+                ("agents", limits.value.agents),
+            ];
+            for (key, value) in values.into_iter().filter(|(_, value)| *value < u64::MAX) {
+                let key = format!("budget.roles.{role}.{key}");
+                lines.setting(&key, &value.to_string(), &limits.origin);
+            }
+            if limits.value.cost.0 < u64::MAX {
+                let key = format!("budget.roles.{role}.cost");
+                lines.setting(&key, &usd(limits.value.cost), &limits.origin);
+            }
+        }
+        for (name, day) in [("operator", &budgets.operator), ("day", &budgets.day)] {
+            if let Some(tokens) = &day.tokens {
+                lines.text(&format!("budget.{name}.tokens"), tokens);
+            }
+            if let Some(cost) = &day.cost {
+                lines.setting(
+                    &format!("budget.{name}.cost"),
+                    &usd(cost.value),
+                    &cost.origin,
+                );
+            }
+        }
+    }
+
+    fn show_policy(&self, lines: &mut Lines) {
+        let policy = &self.policy;
+        lines.list("approvals.ask", &policy.ask);
+        let expire = format!("{}s", policy.expire.value.millis() / 1_000);
+        lines.setting("approvals.expire", &expire, &policy.expire.origin);
+        lines.list("approvals.notify", &policy.notify);
+        lines.list("effects.keyed", &policy.keyed);
+        if let Some(days) = &policy.retention_days {
+            lines.text("retention.days", days);
+        }
+        lines.text("audit.sign_every_events", &policy.sign_every_events);
+        lines.text("audit.sign_every_s", &policy.sign_every_s);
     }
 
     /// A digest of everything that changes what a daemon does, keys and the program itself included: two daemons
@@ -226,6 +281,11 @@ impl Config {
     }
 }
 
+/// Money as it is written in the file.
+fn usd(cost: aaos_core::money::MicroDollars) -> String {
+    format!("{}usd", cost.to_string().trim_start_matches('$'))
+}
+
 struct Lines(Vec<Entry>);
 
 impl Lines {
@@ -248,6 +308,15 @@ impl Lines {
             .map(|path| format!("{:?}", path.display().to_string()));
         let list = list.collect::<Vec<_>>().join(", ");
         self.setting(key, &format!("[{list}]"), &paths.origin);
+    }
+
+    fn list<T: std::fmt::Display>(&mut self, key: &str, setting: &Setting<Vec<T>>) {
+        let texts = setting
+            .value
+            .iter()
+            .map(|value| format!("{:?}", value.to_string()));
+        let texts = texts.collect::<Vec<_>>().join(", ");
+        self.setting(key, &format!("[{texts}]"), &setting.origin);
     }
 
     fn text<T: std::fmt::Display>(&mut self, key: &str, setting: &Setting<T>) {

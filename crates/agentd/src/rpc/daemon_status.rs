@@ -10,7 +10,7 @@ pub(super) struct DaemonStatus;
 impl Call for DaemonStatus {
     const NAME: &'static str = "daemon.status";
     const SUMMARY: &'static str = "Tells what the daemon is, what it enforces and what goes on.";
-    const ANSWER: &'static str = "{version, pid, uid, uptime_s, installation, state_dir, socket, backend, confinement, model, fingerprint, runs_active, connections, stopping}";
+    const ANSWER: &'static str = "{version, pid, uid, uptime_s, installation, state_dir, socket, backend, confinement, model, fingerprint, runs_active, connections, stopping, trouble: {problem, next_step}}";
     type Params = wire::Nothing;
     type Answer = wire::DaemonStatusAnswer;
 
@@ -39,6 +39,18 @@ impl Call for DaemonStatus {
             runs_active: (front.runs_open)(),
             connections: front.activity.connections(),
             stopping: front.stop.given(),
+            trouble: trouble(&front),
         })
     }
+}
+
+/// Why no goals are taken, if the disk or the journal is the reason.
+pub(super) fn trouble(front: &Front) -> Option<wire::Trouble> {
+    let error = front
+        .store
+        .health()
+        .and_then(|()| front.store.headroom())
+        .err()?;
+    let (problem, next_step) = crate::report::storage_parts(&error);
+    Some(wire::Trouble { problem, next_step })
 }

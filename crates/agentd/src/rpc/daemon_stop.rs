@@ -1,4 +1,4 @@
-//! `daemon.stop`: Ends the daemon, after runs were given some seconds to reach a safe point.
+//! `daemon.stop`: Ends the daemon; open runs go on at its next start.
 
 use super::{Call, Caller, Fault, FaultKind, Front, wire};
 use std::sync::Arc;
@@ -8,8 +8,7 @@ pub(super) struct DaemonStop;
 
 impl Call for DaemonStop {
     const NAME: &'static str = "daemon.stop";
-    const SUMMARY: &'static str =
-        "Ends the daemon, after runs were given some seconds to reach a safe point.";
+    const SUMMARY: &'static str = "Ends the daemon, after calls in flight were given some seconds; open runs go on at its next start.";
     const ANSWER: &'static str = "{stopping, runs_active, pid}";
     type Params = wire::StopParams;
     type Answer = wire::Stopping;

@@ -3,23 +3,29 @@
 use super::{Fault, FaultKind, wire::Piece};
 use crate::{
     authority::{self, Names},
-    config::{Config, Installation, PROFILE_DEFAULT},
+    config::{AtLimit, Config, Installation, PROFILE_DEFAULT},
     limits::{CANDIDATES_MAX, RUNS_LISTED_MAX},
 };
 use aaos_core::{
+    approval::{RULES_MAX, Rule},
+    budget::Budget,
     capability::{Capability, Resource, parse, parse_in},
     event::{Event, Kind, RunView, Seq},
-    id::RunId,
+    id::{RoleName, RunId},
     model::{ModelClass, ModelRef},
+    role::Role,
     time::Timestamp,
     tool::ToolSpec,
 };
 use aaos_ports::{
-    Authority, Catalog, Clock, GoalError, Goals, LiveGrant, Provider, Submit, WatchItem,
+    Authority, Catalog, Clock, Decisions, Digest, GoalError, Goals, History, Journal as _,
+    LiveGrant, Provider, Submit, WatchItem,
 };
+use aaos_store::Store;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
         Arc,
@@ -35,6 +41,12 @@ pub(crate) struct Front {
     pub(crate) goals: Arc<dyn Goals>,
     /// What open runs may still do, and taking it back.
     pub(crate) authority: Arc<dyn Authority>,
+    /// What waits for the operator, and the operator's word on it.
+    pub(crate) decisions: Arc<dyn Decisions>,
+    /// What is made of the record.
+    pub(crate) history: Arc<dyn History>,
+    /// Where bodies are, whether there is room for more, and what erases them.
+    pub(crate) store: Arc<Store>,
     /// How many runs have not ended.
     pub(crate) runs_open: Box<dyn Fn() -> usize + Send + Sync>,
     /// Roles.
@@ -184,7 +196,8 @@ impl Front {
         if let Some(model) = &params.model {
             self.check_model(model)?;
         }
-        let mut budget = self.config.budget;
+        let approve = self.rules(&params.ask)?;
+        let mut budget = self.config.budgets.run;
         params
             .budget
             .iter()
@@ -196,8 +209,48 @@ impl Front {
             profile,
             grants,
             budget,
+            role_budgets: self.role_budgets(),
+            park: params.park || self.config.budgets.at_limit.value == AtLimit::Park,
+            approve,
             mode: params.orchestration.map(Into::into),
             model: params.model,
+        })
+    }
+
+    fn role_budgets(&self) -> BTreeMap<RoleName, Budget> {
+        let roles = self.config.budgets.roles.iter();
+        roles
+            .map(|(role, limits)| (role.clone(), limits.value))
+            .collect()
+    }
+
+    /// Acts that wait for approval: what the configuration says, then what was asked for with the goal.
+    pub(super) fn rules(&self, asked: &[String]) -> Result<Vec<Rule>, Fault> {
+        let mut rules = self.config.policy.ask.value.clone();
+        for text in asked {
+            let rule = text.parse().map_err(|error| {
+                let shown = aaos_core::text::preview(text, 120);
+                let problem = format!("`{shown}` is not a rule: {error}");
+                Fault::new(FaultKind::Refused, problem, "Correct --ask")
+            })?;
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+        if rules.len() > RULES_MAX {
+            let problem = format!("there are more than {RULES_MAX} rules for approval");
+            let next_step = "Write wider rules instead of many";
+            return Err(Fault::new(FaultKind::Refused, problem, next_step));
+        }
+        Ok(rules)
+    }
+
+    /// Refuses new work where it could not be recorded to its end.
+    pub(super) fn check_room(&self) -> Result<(), Fault> {
+        self.store.headroom().map_err(|error| {
+            let (problem, next_step) = crate::report::storage_parts(&error);
+            let problem = format!("the daemon takes no goals: {problem}");
+            Fault::new(FaultKind::Unavailable, problem, next_step)
         })
     }
 
@@ -281,7 +334,8 @@ impl Front {
         Ok(())
     }
 
-    fn check_model(&self, text: &str) -> Result<(), Fault> {
+    /// Refuses a model whose provider is not configured.
+    pub(super) fn check_model(&self, text: &str) -> Result<(), Fault> {
         let named = crate::config::model_ref(text);
         let known = |name: &str| name == "rules" || self.config.providers.contains_key(name);
         match named {
@@ -309,9 +363,14 @@ impl Front {
 
     /// Whether a run is the caller's to look at: their own, any for root and for whom the daemon runs as.
     pub(crate) fn may_see(&self, caller: &Caller, view: &RunView) -> bool {
+        self.is_theirs(caller, view.operator)
+    }
+
+    /// Whether what belongs to an operator is the caller's to look at and to decide on.
+    pub(crate) fn is_theirs(&self, caller: &Caller, operator: u32) -> bool {
         let whole =
             self.config.paths.installation == Installation::PerUser && caller.uid == self.uid;
-        whole || caller.uid == 0 || caller.uid == view.operator
+        whole || caller.uid == 0 || caller.uid == operator
     }
 
     /// The caller's run of this id, or the only one whose id begins so.
@@ -383,6 +442,23 @@ impl Front {
         }
     }
 
+    /// Which acts of a run wait for approval, from the terms it is carried out under; none if they are gone.
+    pub(crate) async fn rules_of(&self, view: &RunView) -> Vec<String> {
+        #[derive(serde::Deserialize)]
+        struct Terms {
+            submit: Submit,
+            roles: Vec<Role>,
+        }
+        let digest = Digest(view.terms.clone());
+        let terms = match self.store.get(&digest).await {
+            Ok(body) => serde_json::from_slice::<Terms>(&body).ok(),
+            Err(_) => None,
+        };
+        terms.map_or_else(Vec::new, |terms| {
+            rules_in_force(&terms.submit.approve, &terms.roles)
+        })
+    }
+
     /// What the operator granted a run, read from its first events.
     pub(crate) async fn granted(&self, view: &RunView) -> Vec<Capability> {
         let mut events = self.goals.watch(view.run, Seq(0)).take(OPENING_EVENTS_MAX);
@@ -409,6 +485,16 @@ impl Front {
         }
         held
     }
+}
+
+/// Every rule by which an act of a run may have to wait, for people: the run's own, then each role's.
+pub(super) fn rules_in_force(asked: &[Rule], roles: &[Role]) -> Vec<String> {
+    let own = asked.iter().map(ToString::to_string);
+    let of_roles = roles.iter().flat_map(|role| {
+        let rules = role.approve.iter();
+        rules.map(|rule| format!("{rule} (by {})", role.name))
+    });
+    own.chain(of_roles).collect()
 }
 
 fn read_grant(line: &str, base: Option<&str>) -> Result<Capability, Fault> {

@@ -3,17 +3,28 @@
 //! JSON-RPC 2.0, one object to a line. Parameters are typed and unknown ones refused. Every refusal carries what is
 //! wrong and what to do, as data. Batches are refused: a connection takes many requests at once anyway.
 
+mod approval_answer;
+mod approval_list;
+mod approval_show;
+pub(crate) mod audit_erase;
+mod budget_show;
 mod config_show;
 mod daemon_status;
 mod daemon_stop;
+pub(crate) mod decided;
 mod fault;
 mod front;
 mod model_list;
+pub(crate) mod recounted;
 mod role_list;
 mod role_show;
+mod run_fork;
 mod run_list;
 mod run_plan;
+mod run_replay;
+mod run_resume;
 mod run_revoke;
+mod run_settle;
 mod run_status;
 mod run_stop;
 mod run_submit;
@@ -41,6 +52,15 @@ pub(crate) const METHODS: &[Method] = &[
     Method::of::<run_stop::RunStop>(),
     Method::of::<run_revoke::RunRevoke>(),
     Method::of::<run_watch::RunWatch>(),
+    Method::of::<run_settle::RunSettle>(),
+    Method::of::<run_resume::RunResume>(),
+    Method::of::<run_fork::RunFork>(),
+    Method::of::<run_replay::RunReplay>(),
+    Method::of::<approval_list::ApprovalList>(),
+    Method::of::<approval_show::ApprovalShow>(),
+    Method::of::<approval_answer::ApprovalAnswer>(),
+    Method::of::<budget_show::BudgetShow>(),
+    Method::of::<audit_erase::AuditErase>(),
     Method::of::<role_list::RoleList>(),
     Method::of::<role_show::RoleShow>(),
     Method::of::<tool_list::ToolList>(),

@@ -14,8 +14,7 @@ pub(super) struct RunList;
 impl Call for RunList {
     const NAME: &'static str = "run.list";
     const SUMMARY: &'static str = "Lists runs, newest first.";
-    const ANSWER: &'static str =
-        "[{run, goal, state, submitted, finished, backend, usage, operator}]";
+    const ANSWER: &'static str = "[{run, goal, state, submitted, finished, backend, usage, operator, waiting, parked, recoveries}]";
     type Params = wire::ListParams;
     type Answer = Vec<wire::RunSummary>;
 
@@ -35,6 +34,9 @@ impl Call for RunList {
             backend: view.backend,
             usage: view.usage,
             operator: view.operator,
+            waiting: view.waiting.len(),
+            parked: view.parked,
+            recoveries: view.recoveries,
         };
         Ok(views
             .into_iter()

@@ -1,6 +1,6 @@
 //! `run.plan`: Plans a goal and starts nothing.
 
-use super::{Call, Caller, Fault, Front, wire};
+use super::{Call, Caller, Fault, Front, front::rules_in_force, wire};
 use std::sync::Arc;
 
 /// The method.
@@ -10,7 +10,7 @@ impl Call for RunPlan {
     const NAME: &'static str = "run.plan";
     const SUMMARY: &'static str = "Plans a goal and starts nothing.";
     const ANSWER: &'static str =
-        "{mode, plan, envelope: [grant], grants: [[subtask, [grant]]], model}";
+        "{mode, plan, envelope: [grant], grants: [[subtask, [grant]]], model, approve: [rule]}";
     type Params = wire::SubmitParams;
     type Answer = wire::Planned;
 
@@ -20,6 +20,7 @@ impl Call for RunPlan {
         params: wire::SubmitParams,
     ) -> Result<wire::Planned, Fault> {
         let submit = front.submission(&caller, params)?;
+        let approve = rules_in_force(&submit.approve, &front.catalog.roles());
         let planned = tokio::select! {
             planned = front.goals.plan(submit) => planned?,
             // Nobody is left to be told.
@@ -31,6 +32,7 @@ impl Call for RunPlan {
             envelope: planned.envelope,
             grants: planned.grants,
             model: planned.model,
+            approve,
         })
     }
 }

@@ -10,7 +10,7 @@ impl Call for RunStatus {
     const NAME: &'static str = "run.status";
     const SUMMARY: &'static str = "Tells all there is to know of one run.";
     const ANSWER: &'static str =
-        "{view, envelope: [grant], live: [{grant, agent, parent, capability}]}";
+        "{view, envelope: [grant], live: [{grant, agent, parent, capability}], approve: [rule]}";
     type Params = wire::RunParams;
     type Answer = wire::RunDetail;
 
@@ -23,6 +23,7 @@ impl Call for RunStatus {
         let envelope = front.granted(&view).await;
         let live = front.live(view.run).await?;
         Ok(wire::RunDetail {
+            approve: front.rules_of(&view).await,
             view,
             envelope,
             live,

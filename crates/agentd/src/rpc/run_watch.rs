@@ -3,11 +3,11 @@
 //! Nothing is left out: a watcher that is too slow for the live feed is told of the gap and then given what it missed.
 
 use super::{
-    Call, Caller, Fault, Front,
+    Call, Caller, Fault, FaultKind, Front, daemon_status,
     wire::{self, Piece},
 };
 use aaos_core::{
-    event::{Event, Kind, RunView, Seq},
+    event::{Event, Kind, RunState, RunView, Seq},
     id::RunId,
 };
 use aaos_ports::WatchItem;
@@ -41,6 +41,8 @@ impl Call for RunWatch {
         let mut end = None;
         let mut pieces = front.goals.watch(run, last);
         let mut look = tokio::time::interval(LOOK_TIME);
+        // The first look has been had.
+        look.reset();
         while !all_sent(last) {
             let piece = tokio::select! {
                 piece = pieces.next() => piece,
@@ -50,6 +52,7 @@ impl Call for RunWatch {
                     if view.state.is_final() && last >= view.last {
                         break;
                     }
+                    held_up(&front, &view)?;
                     continue;
                 }
             };
@@ -79,6 +82,7 @@ impl Call for RunWatch {
             Some(wire::RunDetail {
                 envelope: front.granted(&view).await,
                 live: Vec::new(),
+                approve: Vec::new(),
                 view,
             })
         } else {
@@ -90,6 +94,23 @@ impl Call for RunWatch {
             last: last.0,
             detail,
         })
+    }
+}
+
+/// Tells a watcher of a run that waits for the journal why it does, for no event can.
+fn held_up(front: &Front, view: &RunView) -> Result<(), Fault> {
+    let waits = view.state == RunState::Recovering;
+    match daemon_status::trouble(front).filter(|_| waits) {
+        None => Ok(()),
+        Some(trouble) => Err(Fault::new(
+            FaultKind::Unavailable,
+            format!("{} waits: {}", view.run, trouble.problem),
+            format!(
+                "{}. The run goes on by itself then; `agentd attach {}` rejoins it",
+                trouble.next_step.trim_end_matches('.'),
+                view.run
+            ),
+        )),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::config::amount::Amount;
 use aaos_core::{
     capability::Capability,
-    event::{Event, Mode, RunState, RunView},
+    event::{Event, Mode, Parked, RunState, RunView},
     id::{GrantId, RunId},
     model::Usage,
     plan::Plan,
@@ -64,6 +64,12 @@ pub(crate) struct SubmitParams {
     /// A model for everything, as `provider/model`.
     #[serde(default)]
     pub(crate) model: Option<String>,
+    /// Acts that wait for a person's approval, beside those of the configuration and of roles.
+    #[serde(default)]
+    pub(crate) ask: Vec<String>,
+    /// Whether the run waits at a limit of its budget rather than fail.
+    #[serde(default)]
+    pub(crate) park: bool,
 }
 
 /// A run that was accepted.
@@ -81,6 +87,9 @@ pub(crate) struct Submitted {
     pub(crate) profile: String,
     /// What it may do.
     pub(crate) envelope: Vec<Capability>,
+    /// Which of its acts wait for a person's approval.
+    #[serde(default)]
+    pub(crate) approve: Vec<String>,
 }
 
 /// Names a run.
@@ -133,6 +142,15 @@ pub(crate) struct RunSummary {
     pub(crate) usage: Usage,
     /// The operator's user number.
     pub(crate) operator: u32,
+    /// Acts that wait for the operator.
+    #[serde(default)]
+    pub(crate) waiting: usize,
+    /// The limit at which it waits, if it does.
+    #[serde(default)]
+    pub(crate) parked: Option<Parked>,
+    /// How often the daemon ended while it went on.
+    #[serde(default)]
+    pub(crate) recoveries: u64,
 }
 
 /// A run in full.
@@ -144,6 +162,9 @@ pub(crate) struct RunDetail {
     pub(crate) envelope: Vec<Capability>,
     /// What it and its agents may still do, while it goes on.
     pub(crate) live: Vec<LiveGrant>,
+    /// Which of its acts wait for a person's approval.
+    #[serde(default)]
+    pub(crate) approve: Vec<String>,
 }
 
 /// Names a grant of a run.
@@ -210,6 +231,9 @@ pub(crate) struct Planned {
     pub(crate) grants: Vec<(aaos_core::id::SubtaskId, Vec<Capability>)>,
     /// The models that would serve it.
     pub(crate) model: String,
+    /// Which of its acts would wait for a person's approval.
+    #[serde(default)]
+    pub(crate) approve: Vec<String>,
 }
 
 /// The daemon, as it is.
@@ -243,6 +267,18 @@ pub(crate) struct DaemonStatusAnswer {
     pub(crate) connections: usize,
     /// Whether it is going away.
     pub(crate) stopping: bool,
+    /// Why it takes no goals, if its disk or journal is the reason.
+    #[serde(default)]
+    pub(crate) trouble: Option<Trouble>,
+}
+
+/// What stands in the way, and what to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Trouble {
+    /// What.
+    pub(crate) problem: String,
+    /// What to do.
+    pub(crate) next_step: String,
 }
 
 /// When to stop.

@@ -10,7 +10,7 @@
 
 use crate::common::{Done, Place};
 use rustix::process::{Pid, Signal};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
@@ -123,6 +123,89 @@ impl Place {
         let done = self.run(&["audit", "verify", "--json", state.to_str().unwrap()]);
         (done.code, done.json())
     }
+}
+
+impl Place {
+    /// The daemon's process; it is started if there is none.
+    pub(crate) fn daemon(&self) -> Pid {
+        assert_eq!(self.run(&["list"]).code, 0);
+        let status = self.run(&["daemon", "status", "--json"]).json();
+        let number = i32::try_from(status["pid"].as_u64().unwrap()).unwrap();
+        Pid::from_raw(number).unwrap()
+    }
+
+    /// Kills the daemon as `kill -9` does, and waits until it is gone.
+    pub(crate) fn kill_daemon(&self) {
+        kill(self.daemon());
+    }
+
+    /// Submits a goal with these flags and leaves it alone. Answers with the run.
+    pub(crate) fn submit(&self, flags: &[&str], goal: &str) -> String {
+        let done = self.run(&[&["submit", "--detach"], flags, &[goal]].concat());
+        assert_eq!(done.code, 0, "{done:?}");
+        done.out.trim().to_owned()
+    }
+
+    /// A run's view.
+    pub(crate) fn view(&self, run: &str) -> Value {
+        let done = self.run(&["status", "--json", run]);
+        assert_eq!(done.code, 0, "{done:?}");
+        done.json()["view"].clone()
+    }
+
+    /// Waits until a run's view is as wanted, and answers with it.
+    pub(crate) fn until(&self, run: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let since = Instant::now();
+        loop {
+            let view = self.view(run);
+            if wanted(&view) {
+                return view;
+            }
+            assert!(since.elapsed() < PATIENCE, "{view:#}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until one act of a run waits for the operator, and answers with its id.
+    pub(crate) fn waits(&self, run: &str) -> String {
+        let view = self.until(run, |view| view["waiting"][0]["call"].is_string());
+        view["waiting"][0]["call"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Kills a process and waits until it is gone.
+pub(crate) fn kill(process: Pid) {
+    rustix::process::kill_process(process, Signal::KILL).unwrap();
+    let stat = format!("/proc/{}/stat", process.as_raw_nonzero());
+    let runs = || {
+        let about = std::fs::read_to_string(&stat).unwrap_or_default();
+        // The state follows the program's name, which may itself hold parentheses.
+        let state = about.rsplit_once(") ");
+        state.is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    };
+    wait_for("the process to end", || !runs());
+}
+
+/// Waits until something is so.
+pub(crate) fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !so() {
+        assert!(since.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A script of one agent's turns: each makes one call, and the last says that it is done.
+pub(crate) fn turns(calls: &[(&str, Value)]) -> Vec<Value> {
+    let turn = |(at, (name, input)): (usize, &(&str, Value))| {
+        let reply = json!({ "tool_calls": [{ "name": name, "input": input }] });
+        json!({ "match": { "purpose": "turn", "turn": at + 1 }, "times": "many", "reply": reply })
+    };
+    let mut script: Vec<Value> = calls.iter().enumerate().map(turn).collect();
+    script.push(
+        json!({ "match": { "purpose": "turn" }, "times": "many", "reply": { "text": "all done" } }),
+    );
+    script
 }
 
 /// Every line as JSON.

@@ -71,6 +71,7 @@ fn read(grant: &str) -> Result<Capability, CliError> {
 async fn one(config: &Config, name: &'static str, held: &[Capability], room: &Path) -> Trial {
     let wanted = NamespacedConfig {
         pool: 0,
+        lock: None,
         ..confine::namespaced(config)
     };
     let first = launch(wanted.clone(), held, room).await;

@@ -1,0 +1,213 @@
+//! `agentd budget`: where tokens and money went, by run, role, model and agent, to the micro-dollar.
+
+use super::{
+    Act, CliError, Desk, approvals,
+    start::{self, Absent},
+    words,
+};
+use crate::{
+    config::Installation,
+    rpc::recounted::{BudgetParams, Spent, SpentRun},
+};
+use aaos_core::{event::StopReason, model::Usage, time::Span};
+use aaos_ports::Spending;
+use clap::Args;
+use std::collections::BTreeMap;
+
+/// Its arguments.
+#[derive(Debug, Args)]
+pub(crate) struct Budget {
+    /// The run's id, or the beginning of it; all runs if not given.
+    run: Option<String>,
+    /// Look back so far, as `12h` or `7d`; a day if neither this nor a run is given.
+    #[arg(long, value_name = "SPAN")]
+    since: Option<String>,
+}
+
+impl Act for Budget {
+    const NAME: &'static str = "budget";
+    const ABOUT: &'static str = "Show where tokens and money went";
+
+    fn act(self, desk: &Desk) -> Result<(), CliError> {
+        let since_s = self.since.as_deref().map(approvals::seconds).transpose()?;
+        let config = desk.config(Installation::PerUser)?;
+        let params = BudgetParams {
+            run: self.run,
+            since_s,
+        };
+        desk.wait(async {
+            let mut link = start::reach(desk, &config, Absent::Start).await?;
+            let spent: Spent = link
+                .ask("ask where the money went", "budget.show", &params)
+                .await?;
+            if desk.json() {
+                desk.say_json(&spent)
+            } else {
+                print(desk, &spent)
+            }
+        })
+    }
+}
+
+fn print(desk: &Desk, spent: &Spent) -> Result<(), CliError> {
+    let when = spent.since_s.map_or_else(String::new, |seconds| {
+        format!(" in the last {}", words::span(Span::from_secs(seconds)))
+    });
+    let total = &spent.total;
+    desk.say(format!(
+        "{} and {} tokens{when}, {}",
+        desk.paint().strong(&words::exact(total.cost)),
+        total.tokens(),
+        words::plural(spent.runs.len() as u64, "run")
+    ))?;
+    limits_of_day(desk, spent)?;
+    if let [run] = spent.runs.as_slice() {
+        limits(desk, run)?;
+    }
+    if spent.spending.is_empty() {
+        return Ok(());
+    }
+    let goal = |one: &Spending| {
+        let goal = spent.runs.iter().find(|run| run.run == one.run);
+        let goal = goal.map_or_else(String::new, |run| words::one_line(&run.goal, 60));
+        format!("{}  {goal}", one.run)
+    };
+    let role = |one: &Spending| {
+        let role = one.role.as_ref().map(ToString::to_string);
+        role.unwrap_or_else(|| "planning".to_owned())
+    };
+    if spent.runs.len() > 1 {
+        section(desk, "by run", spent, goal)?;
+    }
+    section(desk, "by role", spent, role)?;
+    section(desk, "by model", spent, |one| {
+        words::one_line(&one.model.to_string(), 80)
+    })?;
+    section(desk, "by agent", spent, agent)
+}
+
+/// An agent, what it worked for, and how it ended if not well.
+fn agent(one: &Spending) -> String {
+    let Some(agent) = one.agent else {
+        return "planning".to_owned();
+    };
+    let mut text = agent.to_string();
+    if let Some(role) = &one.role {
+        text.push_str(&format!("  {role}"));
+    }
+    if let Some(subtask) = &one.subtask {
+        text.push_str(&format!(" for {subtask}"));
+    }
+    if let Some(StopReason::Failed { failure }) = &one.stop {
+        text.push_str(&format!(": {}", words::one_line(&failure.to_string(), 80)));
+    }
+    text
+}
+
+/// Most lines of a section; the rest is told in one.
+const LINES_MAX: usize = 20;
+
+/// What was spent by something, the dearest first.
+fn section(
+    desk: &Desk,
+    head: &str,
+    spent: &Spent,
+    by: impl Fn(&Spending) -> String,
+) -> Result<(), CliError> {
+    let mut sums: BTreeMap<String, (Usage, u64, u64)> = BTreeMap::new();
+    for one in &spent.spending {
+        let (usage, requests, abandoned) = sums.entry(by(one)).or_default();
+        *usage = usage.plus(one.usage);
+        *requests = requests.saturating_add(one.requests);
+        *abandoned = abandoned.saturating_add(one.abandoned);
+    }
+    let mut lines: Vec<_> = sums.into_iter().collect();
+    lines.sort_by_key(|(_, (usage, ..))| std::cmp::Reverse((usage.cost, usage.tokens())));
+    desk.say(desk.paint().strong(head))?;
+    for (name, (usage, requests, abandoned)) in lines.iter().take(LINES_MAX) {
+        let cut_off = if *abandoned > 0 {
+            format!(", {abandoned} cut off")
+        } else {
+            String::new()
+        };
+        desk.say(format!(
+            "  {} {:>12} {:>8} tokens {:>11}{cut_off}  {name}",
+            share(desk, spent, usage),
+            words::exact(usage.cost),
+            words::count(usage.tokens()),
+            words::plural(*requests, "request"),
+        ))?;
+    }
+    if lines.len() > LINES_MAX {
+        let rest = lines.iter().skip(LINES_MAX);
+        let rest = rest.fold(Usage::default(), |sum, (_, (usage, ..))| sum.plus(*usage));
+        desk.say(format!(
+            "  {} {:>12} {:>8} tokens  {} more",
+            share(desk, spent, &rest),
+            words::exact(rest.cost),
+            words::count(rest.tokens()),
+            lines.len() - LINES_MAX
+        ))?;
+    }
+    Ok(())
+}
+
+/// The share of the whole: of money, or of tokens where nothing costs any.
+fn share(desk: &Desk, spent: &Spent, usage: &Usage) -> String {
+    let paint = words::Paint(false);
+    let bar = if spent.total.cost.0 > 0 {
+        words::bar(usage.cost.0, spent.total.cost.0, paint)
+    } else {
+        words::bar(usage.tokens(), spent.total.tokens(), paint)
+    };
+    desk.paint().tool(&bar)
+}
+
+/// How far each limit of a run is used.
+fn limits(desk: &Desk, run: &SpentRun) -> Result<(), CliError> {
+    let paint = desk.paint();
+    let budget = &run.budget;
+    let rows = [
+        ("cost", run.usage.cost.0, budget.cost.0, true),
+        ("tokens", run.usage.tokens(), budget.tokens, false),
+        ("calls", run.calls, budget.calls, false),
+        ("agents", run.agents, budget.agents, false),
+    ];
+    desk.say(format!(
+        "{}  {}  {}",
+        run.run,
+        words::painted_state(run.state, paint),
+        words::one_line(&run.goal, 80)
+    ))?;
+    rows.iter().try_for_each(|(name, used, allowed, money)| {
+        desk.say(limit_line(desk, name, *used, *allowed, *money))
+    })
+}
+
+/// One limit: its name, a bar, used and allowed.
+pub(crate) fn limit_line(desk: &Desk, name: &str, used: u64, allowed: u64, money: bool) -> String {
+    let said = |amount: u64| {
+        if money {
+            words::exact(aaos_core::money::MicroDollars(amount))
+        } else {
+            words::count(amount)
+        }
+    };
+    let bar = words::bar(used, allowed, desk.paint());
+    format!("  {name:<10} {bar}  {} of {}", said(used), said(allowed))
+}
+
+/// How far the limits of today are used.
+fn limits_of_day(desk: &Desk, spent: &Spent) -> Result<(), CliError> {
+    for day in &spent.today {
+        let who = format!("today, {}", day.of);
+        desk.say(desk.paint().strong(&who))?;
+        if let Some(cost) = day.cost {
+            desk.say(limit_line(desk, "cost", day.used.cost.0, cost.0, true))?;
+        }
+        if let Some(tokens) = day.tokens {
+            desk.say(limit_line(desk, "tokens", day.used.tokens(), tokens, false))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! `agentd resume`: raises a run's budget; one that waits at a limit goes on.
+
+use super::{
+    Act, CliError, Desk,
+    start::{self, Absent},
+    words,
+};
+use crate::{
+    config::{Installation, amount::Amount},
+    rpc::decided::{ResumeParams, Resumed, raise},
+};
+use clap::Args;
+
+/// Its arguments.
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The run's id, or the beginning of it.
+    run: String,
+    /// What is added, as `+1usd`, `+100ktokens`, `+10m`, `+500calls`; may be repeated.
+    #[arg(long, value_name = "AMOUNT", required = true)]
+    budget: Vec<String>,
+}
+
+impl Act for Resume {
+    const NAME: &'static str = "resume";
+    const ABOUT: &'static str = "Raise a run's budget; one that waits at a limit goes on";
+
+    fn act(self, desk: &Desk) -> Result<(), CliError> {
+        let budget = amounts(&self.budget)?;
+        let config = desk.config(Installation::PerUser)?;
+        let params = ResumeParams {
+            run: self.run,
+            budget,
+        };
+        desk.wait(async {
+            let mut link = start::reach(desk, &config, Absent::Start).await?;
+            let resumed: Resumed = link.ask("raise the budget", "run.resume", &params).await?;
+            if desk.json() {
+                return desk.say_json(&resumed);
+            }
+            let budget = resumed.budget;
+            desk.say(format!(
+                "{} may use {}, {} tokens, {}, {}, {}",
+                resumed.run,
+                words::exact(budget.cost),
+                words::count(budget.tokens),
+                words::span(budget.wall_clock),
+                words::plural(budget.calls, "call"),
+                words::plural(budget.agents, "agent")
+            ))
+        })
+    }
+}
+
+fn amounts(texts: &[String]) -> Result<Vec<Amount>, CliError> {
+    let wrong = |problem: &str| {
+        let next_step = "Write `--budget +1usd`, `+100ktokens`, `+10m`, `+500calls` or `+20agents`";
+        CliError::usage("read the budget", problem, next_step)
+    };
+    let read = |text: &String| {
+        let bare = text.strip_prefix('+').unwrap_or(text);
+        bare.parse().map_err(|problem: String| wrong(&problem))
+    };
+    let amounts: Vec<Amount> = texts.iter().map(read).collect::<Result<_, _>>()?;
+    raise(&amounts).map_err(wrong)?;
+    Ok(amounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_added_may_be_written_with_a_plus_and_without() {
+        let read = |text: &str| amounts(&[text.to_owned()]);
+        assert_eq!(read("+1usd"), read("1usd"));
+        assert!(read("+3deep").is_err() && read("-1usd").is_err() && read("++1usd").is_err());
+    }
+}

@@ -1,0 +1,388 @@
+//! What travels when the operator decides: which act is meant, and what becomes of it.
+
+use super::{Caller, Fault, FaultKind, Front};
+use crate::{
+    config::amount::Amount,
+    limits::{CANDIDATES_MAX, RUNS_LISTED_MAX},
+};
+use aaos_core::{
+    approval::{Preview, Settlement},
+    budget::Budget,
+    event::WaitsFor,
+    id::{CallId, RunId},
+};
+use aaos_ports::{GoalError, Pending, Raise};
+use serde::{Deserialize, Serialize};
+use std::{future::Future, time::Duration};
+
+/// Of which run.
+#[derive(Debug, Default, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PendingParams {
+    /// A run's id, or the beginning of one that no other run shares; all runs if none.
+    #[serde(default)]
+    pub(crate) run: Option<String>,
+}
+
+/// Names an act that waits.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CallParams {
+    /// The act's id, or the beginning of one that no other act which waits shares.
+    pub(crate) call: String,
+}
+
+/// An act that waits, whole.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Shown {
+    /// The act.
+    #[serde(flatten)]
+    pub(crate) pending: Pending,
+    /// The run's goal.
+    pub(crate) goal: String,
+    /// What it would do; none for an act in doubt, and if the preview is gone.
+    pub(crate) whole: Option<Preview>,
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    /// It may happen, once.
+    Approve,
+    /// It may not.
+    Deny,
+}
+
+/// An answer.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnswerParams {
+    /// The act's id, or the beginning of one that no other act which waits shares.
+    pub(crate) call: String,
+    /// `approve` or `deny`.
+    pub(crate) verdict: Verdict,
+    /// With `approve`: seconds for which further calls of the same tool by the same run need no answer.
+    #[serde(default)]
+    pub(crate) always_s: Option<u64>,
+    /// With `deny`: what the agent is told.
+    #[serde(default)]
+    pub(crate) reason: Option<String>,
+}
+
+/// What becomes of an act in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Settle {
+    /// It happened and is not done again.
+    Done,
+    /// It is done now, under the same identity.
+    Repeat,
+    /// It is left as it is, and the agent is told that it failed.
+    GiveUp,
+}
+
+impl From<Settle> for Settlement {
+    fn from(settle: Settle) -> Self {
+        match settle {
+            Settle::Done => Self::Done,
+            Settle::Repeat => Self::Repeat,
+            Settle::GiveUp => Self::GiveUp,
+        }
+    }
+}
+
+/// An act in doubt and what becomes of it.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SettleParams {
+    /// A run's id, or the beginning of one that no other run shares.
+    pub(crate) run: String,
+    /// The act's id, or the beginning of one that no other act of the run shares.
+    pub(crate) call: String,
+    /// `done`, `repeat` or `give_up`.
+    pub(crate) settlement: Settle,
+}
+
+/// An act that was decided.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Decided {
+    /// The run.
+    pub(crate) run: RunId,
+    /// The act.
+    pub(crate) call: CallId,
+    /// Its tool.
+    pub(crate) tool: String,
+}
+
+/// What is added to a run's budget.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResumeParams {
+    /// A run's id, or the beginning of one that no other run shares.
+    pub(crate) run: String,
+    /// What is added, an entry to a limit.
+    pub(crate) budget: Vec<Amount>,
+}
+
+/// A run's budget from now on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Resumed {
+    /// The run.
+    pub(crate) run: RunId,
+    /// The budget.
+    pub(crate) budget: Budget,
+}
+
+/// What amounts add; those that say how agents may be arranged cannot be added to.
+pub(crate) fn raise(amounts: &[Amount]) -> Result<Raise, &'static str> {
+    let mut raise = Raise::default();
+    for amount in amounts {
+        let mut sum = Budget {
+            tokens: raise.tokens,
+            cost: raise.cost,
+            wall_clock: raise.wall_clock,
+            calls: raise.calls,
+            agents: raise.agents,
+            ..Budget::default()
+        };
+        let one = single(*amount)
+            .ok_or("only tokens, money, time, calls and agents can be added to a budget")?;
+        sum = one.of(sum);
+        raise = Raise {
+            tokens: sum.tokens,
+            cost: sum.cost,
+            wall_clock: sum.wall_clock,
+            calls: sum.calls,
+            agents: sum.agents,
+        };
+    }
+    Ok(raise)
+}
+
+fn single(amount: Amount) -> Option<Raise> {
+    let mut of = Budget {
+        tokens: 0,
+        cost: aaos_core::money::MicroDollars(0),
+        wall_clock: aaos_core::time::Span::ZERO,
+        calls: 0,
+        agents: 0,
+        depth: 0,
+        fan_out: 0,
+    };
+    amount.apply(&mut of);
+    (of.depth == 0 && of.fan_out == 0).then_some(Raise {
+        tokens: of.tokens,
+        cost: of.cost,
+        wall_clock: of.wall_clock,
+        calls: of.calls,
+        agents: of.agents,
+    })
+}
+
+/// Longest time until an act that waits is listened for: a run that was put together again gets there at once.
+const LISTEN_TIME: Duration = Duration::from_secs(10);
+/// Pause between two attempts.
+const LISTEN_PAUSE: Duration = Duration::from_millis(20);
+
+/// What an act is to be waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// Anything.
+    Any,
+    /// Approval.
+    Approval,
+    /// The operator's word on whether it happened.
+    Doubt,
+}
+
+impl Sort {
+    const fn fits(self, pending: &Pending) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Approval => matches!(pending.waiting.what, WaitsFor::Approval { .. }),
+            Self::Doubt => matches!(pending.waiting.what, WaitsFor::Doubt { .. }),
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Any => "waits for you",
+            Self::Approval => "waits for approval",
+            Self::Doubt => "is in doubt",
+        }
+    }
+}
+
+impl Front {
+    /// Every act that waits and is the caller's to decide on.
+    pub(super) async fn pending(
+        &self,
+        caller: &Caller,
+        run: Option<RunId>,
+    ) -> Result<Vec<Pending>, Fault> {
+        let runs = match run {
+            Some(run) => vec![run],
+            None => self.open_runs(caller).await?,
+        };
+        let mut pending = Vec::new();
+        for run in runs {
+            // Asked one by one, so that those which are being put together again are waited for.
+            match self.decisions.pending(Some(run)).await {
+                Ok(some) => pending.extend(some),
+                // A run that has ended waits for nobody.
+                Err(GoalError::Ended(_) | GoalError::Unknown(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        pending.retain(|one| self.is_theirs(caller, one.operator));
+        pending.sort_by_key(|one| one.waiting.since);
+        Ok(pending)
+    }
+
+    async fn open_runs(&self, caller: &Caller) -> Result<Vec<RunId>, Fault> {
+        let views = self.goals.view(None, RUNS_LISTED_MAX).await?;
+        let open = views
+            .iter()
+            .filter(|view| !view.state.is_final() && self.may_see(caller, view));
+        Ok(open.map(|view| view.run).collect())
+    }
+
+    /// Says the operator's word on an act. One that waits by its record and is not yet listened for, as just after a
+    /// restart, is told once it is.
+    pub(super) async fn say<F>(
+        &self,
+        pending: &Pending,
+        word: impl Fn() -> F + Send,
+    ) -> Result<Decided, Fault>
+    where
+        F: Future<Output = Result<(), GoalError>> + Send,
+    {
+        let (run, call) = (pending.run, pending.waiting.call);
+        let since = tokio::time::Instant::now();
+        loop {
+            let refused = match word().await {
+                Ok(()) => {
+                    return Ok(Decided {
+                        run,
+                        call,
+                        tool: pending.waiting.tool.clone(),
+                    });
+                }
+                Err(refused @ GoalError::Invalid { .. }) => refused,
+                Err(error) => return Err(error.into()),
+            };
+            let waits = self.decisions.pending(Some(run)).await?;
+            let waits = waits.iter().any(|one| one.waiting.call == call);
+            if !waits || since.elapsed() > LISTEN_TIME {
+                return Err(refused.into());
+            }
+            tokio::time::sleep(LISTEN_PAUSE).await;
+        }
+    }
+
+    /// The act of this id that waits, or the only one whose id begins so.
+    pub(super) async fn waiting(
+        &self,
+        caller: &Caller,
+        run: Option<RunId>,
+        text: &str,
+        sort: Sort,
+    ) -> Result<Pending, Fault> {
+        let pending = self.pending(caller, run).await?;
+        one_of(pending, text, sort)
+    }
+}
+
+fn one_of(pending: Vec<Pending>, text: &str, sort: Sort) -> Result<Pending, Fault> {
+    let digits = text.strip_prefix("call-").unwrap_or(text);
+    let beginning = format!("{}-{}", CallId::PREFIX, digits.to_ascii_lowercase());
+    let named = |one: &Pending| {
+        !text.is_empty() && one.waiting.call.to_string().starts_with(&beginning) && sort.fits(one)
+    };
+    let mut fitting: Vec<Pending> = pending.into_iter().filter(named).collect();
+    let shown = aaos_core::text::preview(text, 64);
+    if fitting.len() > 1 {
+        let line = |one: &Pending| {
+            let waiting = &one.waiting;
+            format!("{}  {}  {}", waiting.call, one.run, waiting.tool)
+        };
+        let problem = format!("several acts that wait have an id that begins with `{shown}`");
+        return Err(Fault {
+            candidates: fitting.iter().take(CANDIDATES_MAX).map(line).collect(),
+            ..Fault::new(FaultKind::Unknown, problem, "Give more of it")
+        });
+    }
+    fitting.pop().ok_or_else(|| {
+        let problem = format!("no act whose id begins with `{shown}` {}", sort.words());
+        let next_step = "It may have been decided already, or its time has run out. `agentd approvals list` shows what waits";
+        Fault::new(FaultKind::Unknown, problem, next_step)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+    use super::*;
+    use aaos_core::{
+        event::Waiting, id::AgentId, money::MicroDollars, time::Timestamp, tool::Effect,
+    };
+
+    fn pending(call: u64) -> Pending {
+        Pending {
+            run: RunId::from_drawn(1),
+            operator: 1000,
+            waiting: Waiting {
+                call: CallId::from_drawn(call),
+                agent: AgentId::from_drawn(1),
+                tool: "http_send".to_owned(),
+                since: Timestamp::default(),
+                what: WaitsFor::Doubt {
+                    effect: Effect::Irreversible,
+                    args_preview: "{}".to_owned(),
+                    why: "cut off".to_owned(),
+                },
+            },
+        }
+    }
+
+    #[test]
+    fn an_act_is_named_by_the_beginning_that_is_its_alone_and_by_what_it_waits_for() {
+        let all = || vec![pending(7), pending(7 << 60)];
+        let whole = pending(7).waiting.call.to_string();
+        let found = one_of(all(), &whole, Sort::Doubt).unwrap();
+        assert_eq!(found.waiting.call, CallId::from_drawn(7));
+        assert!(one_of(all(), &whole[5..], Sort::Any).is_ok());
+        assert_eq!(
+            one_of(all(), "call-", Sort::Any)
+                .unwrap_err()
+                .candidates
+                .len(),
+            2
+        );
+        for (text, sort) in [
+            ("", Sort::Any),
+            ("call-zz", Sort::Any),
+            (whole.as_str(), Sort::Approval),
+        ] {
+            let fault = one_of(all(), text, sort).unwrap_err();
+            assert_eq!(fault.kind(), Some(FaultKind::Unknown), "{text}");
+        }
+    }
+
+    #[test]
+    fn amounts_add_up_and_what_cannot_be_added_is_refused() {
+        let raised = raise(&[
+            Amount::CostMicroDollars(5),
+            Amount::CostMicroDollars(6),
+            Amount::Calls(1),
+        ]);
+        let wanted = Raise {
+            cost: MicroDollars(11),
+            calls: 1,
+            ..Raise::default()
+        };
+        assert_eq!(raised, Ok(wanted));
+        assert!(raise(&[Amount::Depth(1)]).is_err() && raise(&[Amount::FanOut(1)]).is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! What is made of the record: a replay, a fork, an export, an erasure, and the proof that it is whole.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+mod stage;
+
+use common::Place;
+use serde_json::{Value, json};
+use stage::{objects, of_kind};
+
+/// A finished run of two subtasks: one writes a file, the other answers.
+fn finished(place: &Place) -> String {
+    let subtask = |id: &str, after: &[&str]| json!({ "id": id, "role": "generalist", "task": format!("do {id}"), "depends_on": after });
+    let plan = json!({ "subtasks": [subtask("first", &[]), subtask("second", &["first"])], "result": "second" });
+    let write =
+        json!({ "name": "file_write", "input": { "path": "out.txt", "content": "kept\n" } });
+    let on = |subtask: &str, turn: u64, reply: Value| json!({ "match": { "purpose": "turn", "subtask": subtask, "turn": turn }, "times": "many", "reply": reply });
+    place.script(&[
+        json!({ "match": { "purpose": "plan" }, "times": "many", "reply": { "json": plan } }),
+        on("first", 1, json!({ "tool_calls": [write] })),
+        on("first", 2, json!({ "text": "written" })),
+        on("second", 1, json!({ "text": "the secret answer" })),
+    ]);
+    let done = place.run(&["submit", "--json", "--orchestration", "plan", "do both"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    objects(&done.out)[0]["run"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_run_replays_from_its_record_and_is_the_same() {
+    let place = Place::new();
+    let run = finished(&place);
+    std::fs::remove_file(place.path("work/out.txt")).unwrap();
+    let replayed = place.run(&["replay", &run]);
+    assert_eq!(replayed.code, 0, "{replayed:?}");
+    assert!(replayed.out.contains("the same"), "{}", replayed.out);
+    assert!(
+        !place.path("work/out.txt").exists(),
+        "nothing was performed"
+    );
+    let report = place.run(&["replay", "--json", &run]).json();
+    assert!(
+        report["divergence"].is_null() && report["results"] == 1,
+        "{report:#}"
+    );
+    assert!(report["replies"].as_u64() >= Some(4), "{report:#}");
+}
+
+#[test]
+fn a_fork_goes_its_own_way_from_a_step_and_repeats_nothing_before_it() {
+    let place = Place::new();
+    let run = finished(&place);
+    std::fs::remove_file(place.path("work/out.txt")).unwrap();
+    let forked = place.run(&[
+        "fork", &run, "--at", "second", "--model", "script/b", "--json",
+    ]);
+    assert_eq!(forked.code, 0, "{forked:?}");
+    let events = objects(&forked.out);
+    let kept = of_kind(&events, "subtask_kept");
+    assert_eq!(kept.len(), 1, "{events:#?}");
+    assert_eq!(kept[0]["subtask"], "first");
+    assert!(of_kind(&events, "tool_invoked").is_empty());
+    assert!(
+        !place.path("work/out.txt").exists(),
+        "what was done is not done again"
+    );
+    assert_eq!(of_kind(&events, "run_submitted")[0]["forked"]["run"], run);
+    let none = place.run(&["fork", &run, "--at", "third"]);
+    assert!(none.code == 2 && none.err.contains("third"), "{none:?}");
+}
+
+#[test]
+fn a_journal_that_was_cut_off_shows_against_a_signed_head_kept_elsewhere() {
+    let place = Place::new();
+    finished(&place);
+    assert_eq!(place.run(&["daemon", "stop"]).code, 0);
+    let (state, earlier) = (place.path("state/aaos"), place.path("earlier"));
+    stage::copy(&state, &earlier);
+    assert_eq!(
+        place
+            .run(&["submit", "--orchestration", "plan", "do both again"])
+            .code,
+        0
+    );
+    assert_eq!(place.run(&["daemon", "stop"]).code, 0);
+    let kept = place.path("kept.signed");
+    std::fs::copy(state.join("head.signed"), &kept).unwrap();
+    let (kept, earlier) = (kept.to_str().unwrap(), earlier.to_str().unwrap());
+    let key = place.run(&["audit", "key"]);
+    assert_eq!(key.code, 0, "{key:?}");
+    let key = key.out.trim();
+
+    let whole = place.run(&["audit", "verify", "--head", kept, "--key", key]);
+    assert!(
+        whole.code == 0 && whole.out.contains("the signed head kept elsewhere holds"),
+        "{whole:?}"
+    );
+    let cut = place.run(&["audit", "verify", "--head", kept, earlier]);
+    assert!(
+        cut.code == 1 && cut.out.contains("cut off at the end"),
+        "{cut:?}"
+    );
+    let other = "0".repeat(64);
+    let other = place.run(&["audit", "verify", "--key", &other]);
+    assert!(
+        other.code == 1 && other.out.contains("another key"),
+        "{other:?}"
+    );
+}
+
+#[test]
+fn an_export_has_the_events_that_were_asked_for_with_their_hashes() {
+    let place = Place::new();
+    let run = finished(&place);
+    let all = objects(&place.run(&["audit", "export"]).out);
+    assert_eq!(all[0]["seq"], 1);
+    assert!(
+        all.iter()
+            .all(|event| event["chain"]["hash"].as_str().unwrap().len() == 64)
+    );
+    let calls = place.run(&[
+        "audit",
+        "export",
+        "--run",
+        &run[..10],
+        "--kind",
+        "tool_invoked",
+        "--since",
+        "1d",
+    ]);
+    let calls = objects(&calls.out);
+    assert!(
+        calls.len() == 1 && calls[0]["tool"] == "file_write",
+        "{calls:#?}"
+    );
+    let none = place.run(&["audit", "export", "--until", "2026-01-01"]);
+    assert_eq!((none.code, none.out.as_str()), (0, ""));
+    let file = place.path("out.jsonl");
+    let out = ["audit", "export", "--out", file.to_str().unwrap()];
+    assert_eq!(place.run(&out).code, 0);
+    assert!(objects(&std::fs::read_to_string(&file).unwrap()).len() >= all.len());
+    assert_eq!(
+        place.run(&out).code,
+        1,
+        "a file that is there stays as it is"
+    );
+}
+
+#[test]
+fn what_was_said_in_a_run_can_be_erased_and_the_chain_holds() {
+    let place = Place::new();
+    let run = finished(&place);
+    assert!(
+        place
+            .run(&["status", &run])
+            .out
+            .contains("the secret answer")
+    );
+    let asked = place.run(&["audit", "erase", &run]);
+    assert!(asked.code == 2 && asked.err.contains("--yes"), "{asked:?}");
+    let erased = place.run(&["audit", "erase", &run, "--yes", "--reason", "it is over"]);
+    assert_eq!(erased.code, 0, "{erased:?}");
+    let exported = place.run(&["audit", "export"]).out;
+    assert!(
+        !exported.contains("the secret answer") && exported.contains("it is over"),
+        "{exported}"
+    );
+    assert_eq!(place.run(&["daemon", "stop"]).code, 0);
+    let secret = "the secret answer".as_bytes();
+    let mut files = stage::files(&place.path("state/aaos"));
+    files.retain(|_, bytes| bytes.windows(secret.len()).any(|window| window == secret));
+    assert!(files.is_empty(), "{:?}", files.keys());
+    let (code, audit) = place.audit(&place.path("state/aaos"));
+    assert_eq!(code, 0, "{audit:#}");
+    let replayed = place.run(&["replay", &run]);
+    assert_ne!(replayed.code, 0, "{replayed:?}");
+    assert_eq!(
+        place.run(&["list"]).code,
+        0,
+        "a daemon starts on what is left"
+    );
+}
+
+#[test]
+fn a_run_that_goes_on_is_not_erased() {
+    let place = Place::new();
+    let calls = [("file_write", json!({ "path": "out.txt", "content": "new" }))];
+    place.script(&stage::turns(&calls));
+    let flags = ["--orchestration", "direct", "--ask", "tool: file_write"];
+    let run = place.submit(&flags, "write it");
+    place.waits(&run);
+    let refused = place.run(&["audit", "erase", "--yes", &run]);
+    assert!(
+        refused.code == 2 && refused.err.contains(&format!("agentd stop {run}")),
+        "{refused:?}"
+    );
+    assert_eq!(place.run(&["stop", &run]).code, 0);
+}
