@@ -6,6 +6,7 @@ first line it writes names the versions. The process is asked for one run at a t
     asyncio            N coroutines gathered: the least that Python can take
     langgraph          one node, fanned out with Send, at most 16 at once, nothing kept
     langgraph-sqlite   the same with SqliteSaver, in a fresh thread of a file in the directory given as argument
+    dbos-sqlite        a workflow of N steps, one after the other, each recorded in SQLite in that directory
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import tempfile
 import time
 from typing import Annotated, TypedDict
 
+from dbos import DBOS
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
@@ -60,12 +62,29 @@ def run_graph(app, steps, thread):
     assert len(outcome["answers"]) == steps
 
 
+@DBOS.step()
+def recorded(number):
+    return number
+
+
+@DBOS.workflow()
+def one_after_the_other(steps):
+    return [recorded(number) for number in range(steps)]
+
+
+def start_dbos(folder):
+    url = f"sqlite:///{os.path.join(folder, 'dbos.db')}"
+    DBOS(config={"name": "peer", "system_database_url": url, "log_level": "ERROR", "run_migrations": True})
+    DBOS.launch()
+
+
 def main():
     folder = tempfile.TemporaryDirectory(dir=sys.argv[1])
     connection = sqlite3.connect(os.path.join(folder.name, "peer.db"), check_same_thread=False)
     in_memory, kept = fan_out(), fan_out(SqliteSaver(connection))
+    start_dbos(folder.name)
     runs = 0
-    names = ("langgraph", "langgraph-checkpoint-sqlite")
+    names = ("langgraph", "langgraph-checkpoint-sqlite", "dbos")
     versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
     print(", ".join([f"CPython {sys.version.split()[0]}", *versions]), flush=True)
     for line in sys.stdin:
@@ -79,6 +98,8 @@ def main():
                 run_graph(in_memory, steps, str(runs))
             case "langgraph-sqlite":
                 run_graph(kept, steps, str(runs))
+            case "dbos-sqlite":
+                assert len(one_after_the_other(steps)) == steps
             case _:
                 sys.exit(f"there is no system {system}")
         took, worked = time.perf_counter() - begun, time.process_time() - worked

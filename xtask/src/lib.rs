@@ -11,6 +11,7 @@ pub mod finding;
 pub mod plan;
 pub mod rule;
 pub mod scan;
+pub mod soak;
 pub mod source;
 pub mod tree;
 pub mod workspace;
@@ -53,6 +54,11 @@ pub static COMMANDS: &[Command] = &[
         name: "bench",
         summary: "measure the product: all benchmarks or those named; --write puts the figures into docs/promises.md",
         run: bench::run,
+    },
+    Command {
+        name: "soak",
+        summary: "kill daemons, workers and brokers at drawn moments: 10000 times, or --kills N; --seed S draws the same again",
+        run: soak::run,
     },
     Command {
         name: "clippy-config",

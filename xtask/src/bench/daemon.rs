@@ -212,6 +212,19 @@ impl Daemon {
             * TICK_MICROS)
     }
 
+    /// Ends it as a crash does, at once.
+    ///
+    /// # Errors
+    /// It cannot be told to.
+    pub fn kill(mut self) -> Result<(), BenchError> {
+        let failed = BenchError::file("the daemon's process");
+        self.child
+            .kill()
+            .and_then(|()| self.child.wait())
+            .map(drop)
+            .map_err(failed)
+    }
+
     fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }

@@ -20,6 +20,8 @@ pub mod overhead;
 pub mod peers;
 pub mod start;
 pub mod submit;
+pub mod survive;
+pub mod terms;
 
 use std::cell::RefCell;
 use std::fs;
@@ -76,6 +78,16 @@ pub static BENCHMARKS: &[Benchmark] = &[
         name: "journal",
         summary: "durable appends in a second",
         run: journal::run,
+    },
+    Benchmark {
+        name: "survive",
+        summary: "recovery of a run of 1000 steps, replay, and a daemon that remembers 10,000 runs",
+        run: survive::run,
+    },
+    Benchmark {
+        name: "terms",
+        summary: "what a budget and approval rules add to one call",
+        run: terms::run,
     },
     Benchmark {
         name: "capability",

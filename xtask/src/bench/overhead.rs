@@ -23,6 +23,7 @@ const PEERS: &[(&str, &str)] = &[
     ("asyncio", "asyncio.gather"),
     ("langgraph", "LangGraph, nothing kept"),
     ("langgraph-sqlite", "LangGraph + SqliteSaver"),
+    ("dbos-sqlite", "DBOS steps on SQLite, one after the other"),
 ];
 /// Share of LangGraph + SqliteSaver's time that a subtask may take.
 const SHARE_OF_DURABLE_PEER: f64 = 0.1;

@@ -15,7 +15,11 @@ const VENV: &str = "target/bench-venv";
 /// The program that runs them, relative to the checkout.
 const PROGRAM: &str = "bench/peers/orch.py";
 /// What is installed, in the versions the published figures were taken with.
-const PACKAGES: &[&str] = &["langgraph==1.2.22", "langgraph-checkpoint-sqlite==3.1.2"];
+const PACKAGES: &[&str] = &[
+    "langgraph==1.2.22",
+    "langgraph-checkpoint-sqlite==3.1.2",
+    "dbos==3.4.0",
+];
 
 /// What a run took, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +117,8 @@ fn install(tree: &Tree) -> Result<PathBuf, BenchError> {
     if has_them(&python) {
         return Ok(python);
     }
-    let absent = || BenchError::Absent("no Python with LangGraph could be installed".to_owned());
+    let absent =
+        || BenchError::Absent("no Python with LangGraph and DBOS could be installed".to_owned());
     let make = Command::new("python3")
         .args(["-m", "venv"])
         .arg(&venv)
@@ -133,7 +138,10 @@ fn install(tree: &Tree) -> Result<PathBuf, BenchError> {
 
 fn has_them(python: &Path) -> bool {
     let import = Command::new(python)
-        .args(["-c", "import langgraph.graph, langgraph.checkpoint.sqlite"])
+        .args([
+            "-c",
+            "import langgraph.graph, langgraph.checkpoint.sqlite, dbos",
+        ])
         .stderr(Stdio::null())
         .status();
     import.is_ok_and(|status| status.success())
