@@ -410,7 +410,7 @@ mod tests {
         };
         let (left, name) = target.fresh().unwrap();
         drop(left);
-        assert_eq!(names(&directory), [name.clone()]);
+        assert_eq!(names(&directory), std::slice::from_ref(&name));
         target.write(b"words", WriteMode::Replace).unwrap();
         assert_eq!(names(&directory), ["file.txt"]);
         let (living, name) = target.fresh().unwrap();
