@@ -127,12 +127,7 @@ impl Reservation {
     /// All of it, as what a request cost at worst of which nobody knows.
     #[must_use]
     pub const fn worst(&self) -> Usage {
-        Usage {
-            input_tokens: self.tokens,
-            cached_tokens: 0,
-            output_tokens: 0,
-            cost: self.cost,
-        }
+        Usage::worst(self.tokens, self.cost)
     }
 }
 

@@ -259,6 +259,17 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// What a request counts as of which nobody knows what it cost: all that was set aside for it.
+    #[must_use]
+    pub const fn worst(tokens: u64, cost: MicroDollars) -> Self {
+        Self {
+            input_tokens: tokens,
+            cached_tokens: 0,
+            output_tokens: 0,
+            cost,
+        }
+    }
+
     /// Both together.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {

@@ -13,7 +13,7 @@ use crate::{
     subtask::{self, Ended},
 };
 use aaos_core::{
-    event::{Kind, Mode, Outcome, RunState, RunView, StopReason, SubtaskState},
+    event::{Kind, Mode, Outcome, RunView, StopReason, SubtaskState},
     failure::Failure,
     id::SubtaskId,
     plan::{
@@ -28,8 +28,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::task::JoinSet;
 
 impl Run {
-    /// Carries the goal out from where it is, and records how it ended. A run that cannot even record its end goes on
-    /// at the next start, and so does one that is suspended.
+    /// Carries the goal out from where it is, and records how it ended. A run that is suspended, as by an end that could
+    /// not be recorded, has not ended.
     pub(crate) async fn perform(self: Arc<Self>, begun: Begun) {
         let result = self.within_time(begun).await;
         self.settle().await;
@@ -61,20 +61,9 @@ impl Run {
             .record_all(Who::RUN, finished, Durability::Durable)
             .await;
         if let Err(failure) = recorded.and(ended.map(drop)) {
+            // The run is suspended with that, and taken up again when the journal takes something.
             tracing::error!(run = %self.id, %failure, "the end of the run could not be recorded");
-            self.end_unrecorded(failure);
         }
-    }
-
-    /// Shows a run as failed whose end is in no journal; the next start goes on with it.
-    pub(crate) fn end_unrecorded(&self, failure: Failure) {
-        let mut view = self
-            .view
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        view.state = RunState::Failed;
-        view.finished = Some(self.shared.now());
-        view.outcome = Some(Outcome::Failed { failure });
     }
 
     /// Carries the run out within its wall clock: the time it was at work before counts, waiting for the operator does

@@ -14,25 +14,19 @@ pub(crate) use piece::inherited;
 
 use crate::{
     goals::{self, Runtime},
-    limits,
-    models::{self, Models},
     replay,
     restore::{self, Restored},
     resume,
-    run::{self, Run},
     terms::Terms,
 };
 use aaos_core::{
-    event::{BackendName, Draft, Event, Fork, Kind, ModeSource, Outcome, RunView, Seq},
+    event::{Draft, Event, Fork, Kind, ModeSource, Outcome, RunView, Seq},
     failure::Failure,
     id::{RunId, SubtaskId},
     plan::Plan,
 };
 use aaos_ports::{Digest, Durability, ForkOrder, GoalError};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Starts a run that keeps what another did before a step.
 ///
@@ -40,7 +34,7 @@ use std::{
 /// `Unknown`, `Invalid`, `Unavailable`.
 pub(crate) async fn fork(runtime: &Runtime, order: ForkOrder) -> Result<RunId, GoalError> {
     let shared = &runtime.shared;
-    ready(runtime)?;
+    runtime.may_begin()?;
     let events = replay::load(shared, order.run).await?;
     let source = RunView::fold(&events).ok_or(GoalError::Unknown(order.run))?;
     drop(events);
@@ -56,7 +50,7 @@ pub(crate) async fn fork(runtime: &Runtime, order: ForkOrder) -> Result<RunId, G
     still_there(runtime, order.run, &taken_over).await?;
     let kept = kept(&source, &plan, &order.at);
     let stored = terms.store(shared).await?;
-    let first = submitted(runtime, id, &terms, stored, fork);
+    let first = goals::submitted(shared, id, &terms, stored, Some(fork));
     let mode = source.mode.unwrap_or(aaos_core::event::Mode::Plan);
     let begun = vec![
         Kind::OrchestrationSelected {
@@ -72,17 +66,6 @@ pub(crate) async fn fork(runtime: &Runtime, order: ForkOrder) -> Result<RunId, G
     let rest = grants.into_iter().chain(begun).chain(kept);
     begin(runtime, id, first, rest.collect()).await?;
     Ok(id)
-}
-
-fn ready(runtime: &Runtime) -> Result<(), GoalError> {
-    let reason = if runtime.shared.draining.is_cancelled() {
-        "the daemon is going away".to_owned()
-    } else if runtime.runs_open() >= limits::RUNS_OPEN_MAX {
-        format!("{} runs are going on already", limits::RUNS_OPEN_MAX)
-    } else {
-        return Ok(());
-    };
-    Err(GoalError::Unavailable { reason })
 }
 
 /// The other run's last plan, which has this subtask.
@@ -112,15 +95,7 @@ fn plan_of(source: &RunView, at: &SubtaskId) -> Result<Plan, GoalError> {
 fn changed(terms: Result<Terms, Failure>, order: &ForkOrder) -> Result<Terms, GoalError> {
     let mut terms = terms.map_err(invalid)?;
     if let Some(text) = &order.model {
-        let model = models::parse(text).ok_or_else(|| GoalError::Invalid {
-            problem: format!(
-                "`{}` does not name a model",
-                aaos_core::text::preview(text, 64)
-            ),
-            next_step: "Write it as `provider/model`; `agentd models` shows what is configured"
-                .to_owned(),
-        })?;
-        terms.models = Models::all(&model);
+        terms.models = goals::models_named(text)?;
         terms.submit.model = Some(text.clone());
     }
     if let Some(budget) = order.budget {
@@ -186,27 +161,6 @@ async fn still_there(runtime: &Runtime, run: RunId, past: &[Event]) -> Result<()
     Ok(())
 }
 
-fn submitted(runtime: &Runtime, id: RunId, terms: &Terms, stored: String, fork: Fork) -> Draft {
-    let shared = &runtime.shared;
-    let submit = &terms.submit;
-    let backend: BackendName = shared.deps.backend.name();
-    let kind = Kind::RunSubmitted {
-        goal: submit.goal.clone(),
-        base: submit.base.clone(),
-        folder: run::folder(shared, id),
-        operator: submit.operator,
-        profile: submit.profile.clone(),
-        backend,
-        model: goals::label(shared, &terms.models),
-        terms: stored,
-        budget: submit.budget,
-        forked: Some(fork),
-    };
-    let mut first = goals::draft(shared, kind);
-    first.subject.run = Some(id);
-    first
-}
-
 /// What the new run is granted: what the operator gave the other, and its own folder.
 fn granted(
     runtime: &Runtime,
@@ -214,14 +168,7 @@ fn granted(
     terms: Terms,
     first: &Draft,
 ) -> Result<Vec<Kind>, GoalError> {
-    let event = Event {
-        seq: Seq(0),
-        time: first.time,
-        subject: first.subject,
-        kind: first.kind.clone(),
-    };
-    let view = RunView::begin(&event).ok_or(GoalError::Unknown(id))?;
-    let run = Run::new(Arc::clone(&runtime.shared), id, terms, view);
+    let run = goals::fresh(&runtime.shared, id, terms, Seq(0), first.clone())?;
     run.issue_grants().map_err(invalid)
 }
 

@@ -16,7 +16,7 @@ use crate::{
 };
 use aaos_core::{
     capability::Capability,
-    event::{Draft, Event, Kind, Mode, RunState, RunView, Seq, Subject},
+    event::{Draft, Event, Fork, Kind, Mode, RunState, RunView, Seq, Subject},
     failure::{Failure, LimitKind},
     id::{GrantId, RunId, SubtaskId},
     plan::Plan,
@@ -97,8 +97,11 @@ impl Runtime {
         }
     }
 
-    /// Takes a submission up as a run that has not begun.
-    fn prepare(&self, submit: Submit) -> Result<(RunId, Terms, Draft), GoalError> {
+    /// Whether another run may begin.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(crate) fn may_begin(&self) -> Result<(), GoalError> {
         if self.shared.draining.is_cancelled() {
             return Err(GoalError::Unavailable {
                 reason: "the daemon is going away".to_owned(),
@@ -111,49 +114,23 @@ impl Runtime {
             );
             return Err(GoalError::Unavailable { reason });
         }
+        Ok(())
+    }
+
+    /// Takes a submission up as a run that has not begun.
+    fn prepare(&self, submit: Submit) -> Result<(RunId, Terms), GoalError> {
+        self.may_begin()?;
         let submit = checked(submit)?;
-        let models = self.models(&submit)?;
-        let run = self.shared.deps.ids.run();
-        let kind = Kind::RunSubmitted {
-            goal: submit.goal.clone(),
-            base: submit.base.clone(),
-            folder: run::folder(&self.shared, run),
-            operator: submit.operator,
-            profile: submit.profile.clone(),
-            backend: self.shared.deps.backend.name(),
-            model: self.label(&models),
-            terms: String::new(),
-            budget: submit.budget,
-            forked: None,
+        let models = match &submit.model {
+            Some(text) => models_named(text)?,
+            None => self.shared.deps.models.clone(),
         };
-        let mut first = draft(&self.shared, kind);
-        first.subject.run = Some(run);
         let terms = Terms {
             submit,
             roles: self.shared.deps.catalog.roles(),
             models,
         };
-        Ok((run, terms, first))
-    }
-
-    fn models(&self, submit: &Submit) -> Result<Models, GoalError> {
-        let Some(text) = &submit.model else {
-            return Ok(self.shared.deps.models.clone());
-        };
-        models::parse(text)
-            .map(|model| Models::all(&model))
-            .ok_or_else(|| GoalError::Invalid {
-                problem: format!(
-                    "`{}` does not name a model",
-                    aaos_core::text::preview(text, 64)
-                ),
-                next_step: "Write it as `provider/model`; `agentd models` shows what is configured"
-                    .to_owned(),
-            })
-    }
-
-    fn label(&self, models: &Models) -> String {
-        label(&self.shared, models)
+        Ok((self.shared.deps.ids.run(), terms))
     }
 
     /// A run that is going on; one that is being put together again is waited for.
@@ -209,9 +186,64 @@ impl Runtime {
     }
 }
 
-/// A run as its first event begins it.
-fn fresh(shared: &Arc<Shared>, id: RunId, terms: Terms, first: &Event) -> Result<Run, GoalError> {
-    let view = RunView::begin(first).ok_or_else(|| GoalError::Unavailable {
+/// The model of this name for every class.
+///
+/// # Errors
+/// `Invalid`.
+pub(crate) fn models_named(text: &str) -> Result<Models, GoalError> {
+    models::parse(text)
+        .map(|model| Models::all(&model))
+        .ok_or_else(|| GoalError::Invalid {
+            problem: format!(
+                "`{}` does not name a model",
+                aaos_core::text::preview(text, 64)
+            ),
+            next_step: "Write it as `provider/model`; `agentd models` shows what is configured"
+                .to_owned(),
+        })
+}
+
+/// A run's first event: its terms, which are stored under this digest, and where it was forked from.
+pub(crate) fn submitted(
+    shared: &Shared,
+    id: RunId,
+    terms: &Terms,
+    stored: String,
+    forked: Option<Fork>,
+) -> Draft {
+    let submit = &terms.submit;
+    let kind = Kind::RunSubmitted {
+        goal: submit.goal.clone(),
+        base: submit.base.clone(),
+        folder: run::folder(shared, id),
+        operator: submit.operator,
+        profile: submit.profile.clone(),
+        backend: shared.deps.backend.name(),
+        model: label(shared, &terms.models),
+        terms: stored,
+        budget: submit.budget,
+        forked,
+    };
+    let mut first = draft(shared, kind);
+    first.subject.run = Some(id);
+    first
+}
+
+/// A run as its first event, with this place, begins it.
+pub(crate) fn fresh(
+    shared: &Arc<Shared>,
+    id: RunId,
+    terms: Terms,
+    seq: Seq,
+    first: Draft,
+) -> Result<Run, GoalError> {
+    let first = Event {
+        seq,
+        time: first.time,
+        subject: first.subject,
+        kind: first.kind,
+    };
+    let view = RunView::begin(&first).ok_or_else(|| GoalError::Unavailable {
         reason: "the run's first event is not one".to_owned(),
     })?;
     Ok(Run::new(Arc::clone(shared), id, terms, view))
@@ -220,17 +252,15 @@ fn fresh(shared: &Arc<Shared>, id: RunId, terms: Terms, first: &Event) -> Result
 #[async_trait]
 impl Goals for Runtime {
     async fn submit(&self, submit: Submit) -> Result<RunId, GoalError> {
-        let (id, terms, mut first) = self.prepare(submit)?;
+        let (id, terms) = self.prepare(submit)?;
         // Before the event that names them: whatever makes that durable makes them so too.
         let stored = terms.store(&self.shared).await?;
-        if let Kind::RunSubmitted { terms, .. } = &mut first.kind {
-            *terms = stored;
-        }
+        let first = submitted(&self.shared, id, &terms, stored, None);
         let journal = &self.shared.deps.journal;
         let seq = journal
             .append(vec![first.clone()], Durability::Durable)
             .await?;
-        let run = Arc::new(fresh(&self.shared, id, terms, &event(seq, first))?);
+        let run = Arc::new(fresh(&self.shared, id, terms, seq, first)?);
         self.registry.enter(&self.shared, &run);
         resume::carry_on(&self.shared, &self.registry, run, Begun::default());
         Ok(id)
@@ -239,9 +269,10 @@ impl Goals for Runtime {
     async fn plan(&self, mut submit: Submit) -> Result<DryRun, GoalError> {
         // Nobody could raise the budget of what is not a run.
         submit.park = false;
-        let (id, terms, first) = self.prepare(submit)?;
-        let model = self.label(&terms.models);
-        let run = fresh(&self.shared, id, terms, &event(Seq(0), first))?;
+        let (id, terms) = self.prepare(submit)?;
+        let model = label(&self.shared, &terms.models);
+        let first = submitted(&self.shared, id, &terms, String::new(), None);
+        let run = fresh(&self.shared, id, terms, Seq(0), first)?;
         let wall_clock = run.submit.budget.wall_clock;
         let planned = tokio::select! {
             biased;
@@ -333,15 +364,6 @@ async fn dry(run: &Run) -> Result<(Mode, Plan, Vec<(SubtaskId, Vec<Capability>)>
     Ok((mode, plan, grants))
 }
 
-fn event(seq: Seq, draft: Draft) -> Event {
-    Event {
-        seq,
-        time: draft.time,
-        subject: draft.subject,
-        kind: draft.kind,
-    }
-}
-
 fn started(shared: &Shared) -> Vec<Draft> {
     let deps = &shared.deps;
     let mut drafts: Vec<Draft> = deps
@@ -370,7 +392,7 @@ fn started(shared: &Shared) -> Vec<Draft> {
     drafts
 }
 
-pub(crate) fn draft(shared: &Shared, kind: Kind) -> Draft {
+fn draft(shared: &Shared, kind: Kind) -> Draft {
     Draft {
         time: shared.now(),
         subject: Subject::default(),
@@ -418,7 +440,7 @@ fn checked(submit: Submit) -> Result<Submit, GoalError> {
 }
 
 /// What people are told of the models that serve every class.
-pub(crate) fn label(shared: &Shared, models: &Models) -> String {
+fn label(shared: &Shared, models: &Models) -> String {
     let mut names = [&models.planner, &models.worker, &models.reasoner]
         .map(|model| shared.deps.provider.label(model))
         .to_vec();

@@ -277,11 +277,7 @@ impl Seen {
                 return;
             }
             Kind::UsageReported { usage, .. } => *usage,
-            Kind::ModelAbandoned { tokens, cost, .. } => Usage {
-                input_tokens: *tokens,
-                cost: *cost,
-                ..Usage::default()
-            },
+            Kind::ModelAbandoned { tokens, cost, .. } => Usage::worst(*tokens, *cost),
             _ => Usage::default(),
         };
         self.open.remove(&asker);

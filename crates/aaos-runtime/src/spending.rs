@@ -111,11 +111,7 @@ impl Sums {
             } if event.time >= since => {
                 let row = self.row(run, agent, model);
                 row.abandoned = row.abandoned.saturating_add(1);
-                row.usage = row.usage.plus(Usage {
-                    input_tokens: *tokens,
-                    cost: *cost,
-                    ..Usage::default()
-                });
+                row.usage = row.usage.plus(Usage::worst(*tokens, *cost));
             }
             _ => {}
         }

@@ -53,11 +53,7 @@ impl Ledger {
             }
             Kind::UsageReported { usage, .. } => self.count(agent, *usage),
             Kind::ModelAbandoned { tokens, cost, .. } => {
-                let usage = Usage {
-                    input_tokens: *tokens,
-                    cost: *cost,
-                    ..Usage::default()
-                };
+                let usage = Usage::worst(*tokens, *cost);
                 self.count(agent, usage);
             }
             Kind::ModelFailed { .. } => {

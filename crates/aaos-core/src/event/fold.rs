@@ -481,11 +481,7 @@ impl RunView {
             }
             Kind::UsageReported { usage, .. } => self.count(agent, *usage, 0),
             Kind::ModelAbandoned { tokens, cost, .. } => {
-                let usage = Usage {
-                    input_tokens: *tokens,
-                    cost: *cost,
-                    ..Usage::default()
-                };
+                let usage = Usage::worst(*tokens, *cost);
                 self.count(agent, usage, 0);
             }
             Kind::ToolInvoked { .. } => self.count(agent, Usage::default(), 1),
