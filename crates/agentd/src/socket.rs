@@ -163,6 +163,7 @@ fn group_number(name: &str) -> Option<u32> {
 pub(crate) async fn serve(listener: UnixListener, front: Arc<Front>, closing: CancellationToken) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
+    let ending = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -174,7 +175,7 @@ pub(crate) async fn serve(listener: UnixListener, front: Arc<Front>, closing: Ca
                     stream,
                     Arc::clone(&front),
                     Arc::clone(&room),
-                    closing.child_token(),
+                    ending.clone(),
                 );
                 connections.spawn(connection);
             }
@@ -185,6 +186,9 @@ pub(crate) async fn serve(listener: UnixListener, front: Arc<Front>, closing: Ca
             }
         }
     }
+    // Before anybody is told that the daemon ends: who then looks for it again finds none, and not one that hangs up.
+    drop(listener);
+    ending.cancel();
     connections.close();
     let _ = tokio::time::timeout(CLOSE_TIME, connections.wait()).await;
 }

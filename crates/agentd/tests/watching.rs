@@ -11,8 +11,9 @@ mod common;
 use common::{Done, Peer, Place};
 use serde_json::json;
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, ErrorKind},
     net::TcpListener,
+    os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -174,6 +175,35 @@ fn those_who_watch_when_the_daemon_ends_are_told_how_the_run_goes_on() {
     );
     assert_ne!(hanging.state(&run), "failed", "it goes on");
     assert_eq!(hanging.run(&["stop", &run]).code, 0);
+}
+
+#[test]
+fn who_is_told_that_the_daemon_ends_finds_none_and_not_one_that_hangs_up() {
+    let hanging = Hanging::new();
+    let (child, run) = hanging.submit();
+    let socket = hanging.place.socket();
+    let mut peer = Peer::open(&socket);
+    let watch = json!({ "jsonrpc": "2.0", "id": 2, "method": "run.watch", "params": { "run": run, "follow": true } });
+    let mut said = Some(peer.ask(&watch.to_string()));
+    let stopping = std::thread::spawn(move || {
+        let code = hanging.run(&["daemon", "stop"]).code;
+        (hanging, code)
+    });
+    while said.as_ref().is_some_and(|said| said["id"] != 2) {
+        said = peer.line();
+    }
+    let found = UnixStream::connect(&socket).map_err(|error| error.kind());
+    assert!(
+        matches!(
+            found,
+            Err(ErrorKind::ConnectionRefused | ErrorKind::NotFound)
+        ),
+        "{found:?}"
+    );
+    assert!(said.is_some_and(|said| said["result"]["run"] == run.as_str()));
+    let (_hanging, code) = stopping.join().unwrap();
+    assert_eq!(code, 0);
+    assert_eq!(Done::from(child.wait_with_output().unwrap()).code, 3);
 }
 
 #[test]
