@@ -17,7 +17,7 @@ use aaos_core::{
     tool::{Effect, ToolSpec},
 };
 use aaos_llm::{Prices, ProviderConfig, build};
-use aaos_ports::provider::{Delta, DeltaSink, Provider};
+use aaos_ports::provider::{Delta, DeltaSink, Provider, Retry};
 use serde_json::json;
 use std::{
     error::Error,
@@ -36,6 +36,7 @@ struct Pieces {
     calls: AtomicUsize,
 }
 
+#[async_trait::async_trait]
 impl DeltaSink for Pieces {
     fn delta(&self, delta: Delta) {
         match delta {
@@ -44,6 +45,8 @@ impl DeltaSink for Pieces {
             _ => 0,
         };
     }
+
+    async fn again(&self, _: Retry) {}
 }
 
 fn require(holds: bool, what: &str, found: &dyn std::fmt::Debug) -> Outcome {
@@ -205,7 +208,7 @@ async fn refusals(config: &ProviderConfig, provider: &dyn Provider, model: &Mode
 }
 
 fn fault(error: &(dyn Error + 'static)) -> Option<ProviderFault> {
-    match &*error.downcast_ref::<aaos_ports::ProviderError>()?.0 {
+    match &*error.downcast_ref::<aaos_ports::ProviderError>()?.failure {
         Failure::Provider { fault, .. } => Some(*fault),
         _ => None,
     }

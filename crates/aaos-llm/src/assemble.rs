@@ -357,8 +357,11 @@ mod tests {
     use super::*;
 
     struct Deaf;
+    #[async_trait::async_trait]
     impl DeltaSink for Deaf {
         fn delta(&self, _: Delta) {}
+
+        async fn again(&self, _: aaos_ports::Retry) {}
     }
 
     fn call(arguments: &[&str]) -> Result<Assembled, Flaw> {

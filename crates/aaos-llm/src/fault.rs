@@ -33,6 +33,16 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
+    /// Whether an attempt that ended so may have to be paid for: the provider had begun to answer it, or may be at work on it
+    /// unheard. Who refuses a request charges nothing for it.
+    pub(crate) const fn billed(&self) -> bool {
+        matches!(self.again, Again::Part)
+            || matches!(
+                self.fault,
+                ProviderFault::TimedOut | ProviderFault::BadReply
+            )
+    }
+
     /// An answer that cannot be understood.
     pub(crate) fn bad_reply(message: impl ToString) -> Self {
         let fault = ProviderFault::BadReply;

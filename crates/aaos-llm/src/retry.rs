@@ -2,7 +2,7 @@
 //!
 //! A provider that cannot be reached, is busy or is broken is asked again with growing, jittered waits, or after the wait
 //! it asks for, until the patience with it is over. A reply that came only in part is asked for again whole, a bounded
-//! number of times, because each may have to be paid for.
+//! number of times, because each may have to be paid for; whoever pays is asked before.
 
 use crate::{
     fault::{Again, Fault},

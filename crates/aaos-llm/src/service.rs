@@ -22,7 +22,7 @@ use aaos_core::{
     money::MicroDollars,
     secret::Secret,
 };
-use aaos_ports::provider::{Delta, DeltaSink, Provider, ProviderError};
+use aaos_ports::provider::{DeltaSink, Provider, ProviderError, Retry};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use reqwest::{
@@ -211,7 +211,8 @@ impl<D: Dialect> Service<D> {
             let Some(wait) = attempts.wait_after(&fault) else {
                 return Err(given_up(fault, attempts));
             };
-            pieces.delta(self.retrying(&fault, attempts.failed(), wait));
+            let retry = self.retrying(&fault, attempts.failed(), wait);
+            pieces.again(retry).await;
             tokio::time::sleep(wait).await;
         }
     }
@@ -227,7 +228,12 @@ impl<D: Dialect> Service<D> {
         };
         if trouble.is_none() {
             // It has not asked yet, and waits for what others find; whoever watches is told why.
-            pieces.delta(self.retrying(&fault, 0, Duration::ZERO));
+            pieces
+                .again(Retry {
+                    billed: false,
+                    ..self.retrying(&fault, 0, Duration::ZERO)
+                })
+                .await;
         }
         let attempts =
             trouble.get_or_insert_with(|| Attempts::new(&self.patience, self.patience.outage));
@@ -261,14 +267,15 @@ impl<D: Dialect> Service<D> {
         }
     }
 
-    fn retrying(&self, fault: &Fault, attempt: u32, wait: Duration) -> Delta {
+    fn retrying(&self, fault: &Fault, attempt: u32, wait: Duration) -> Retry {
         let reason = format!("{}: {}", fault.fault.words(), self.clean(&fault.message));
         tracing::debug!(provider = %self.site.name, attempt, fault = ?fault.fault, "trying again");
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        Delta::Retrying {
+        Retry {
             attempt,
             wait_ms,
             reason: short(&reason),
+            billed: fault.billed(),
         }
     }
 
@@ -289,7 +296,10 @@ impl<D: Dialect> Service<D> {
             );
         }
         let next_step = self.site.next_step(fault.fault);
-        ProviderError::new(model, fault.fault, fault.status, &message, &next_step)
+        ProviderError {
+            billed: fault.billed(),
+            ..ProviderError::new(model, fault.fault, fault.status, &message, &next_step)
+        }
     }
 
     async fn attempt(&self, request: &Request, pieces: &dyn DeltaSink) -> Result<Reply, Fault> {

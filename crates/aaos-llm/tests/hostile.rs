@@ -92,7 +92,11 @@ async fn a_busy_provider_is_asked_again_and_the_pieces_before_are_void() {
             .await;
             let (reply, heard) = ask(&*dialect.provider(&server.url), &request()).await;
             assert_eq!(reply.unwrap().text(), "hello");
-            assert_eq!((heard.retries(), heard.text()), (1, "hello".to_owned()));
+            assert_eq!(
+                (heard.retries().len(), heard.text()),
+                (1, "hello".to_owned())
+            );
+            assert!(!heard.retries()[0].billed, "who refuses charges nothing");
             assert!(!format!("{:?}", heard.all()).contains(KEY));
         }
     }
@@ -133,7 +137,7 @@ async fn a_server_that_is_not_there_is_told_at_once_and_seen_within_seconds_by_w
         let (found, _, message) = fault(&reply.unwrap_err());
         assert_eq!(found, Unreachable);
         assert!(message.contains("times in at most"), "{message}");
-        assert!(heard.retries() > 0);
+        assert!(!heard.retries().is_empty());
         config.patience = aaos_llm::Patience::default();
         let begun = Instant::now();
         let looked = provider(&config).probe(&model()).await;
@@ -229,14 +233,7 @@ async fn a_wait_until_a_date_is_kept() {
         config.patience.outage = Span::from_secs(60);
         let (reply, heard) = ask(&*provider(&config), &request()).await;
         assert_eq!(reply.unwrap().text(), "hello");
-        let waits: Vec<u64> = heard
-            .all()
-            .into_iter()
-            .filter_map(|delta| match delta {
-                aaos_ports::provider::Delta::Retrying { wait_ms, .. } => Some(wait_ms),
-                _ => None,
-            })
-            .collect();
+        let waits: Vec<u64> = heard.retries().iter().map(|retry| retry.wait_ms).collect();
         assert!(waits.len() == 1 && waits[0] >= 1_000, "{waits:?}");
     }
 }
@@ -417,7 +414,34 @@ async fn a_connection_that_breaks_is_made_again() {
         .await;
         let (reply, heard) = ask(&*dialect.provider(&server.url), &request()).await;
         assert_eq!(reply.unwrap().text(), "kept");
-        assert_eq!((heard.retries(), heard.text()), (1, "kept".to_owned()));
+        assert_eq!(
+            (heard.retries().len(), heard.text()),
+            (1, "kept".to_owned())
+        );
+        assert!(heard.retries()[0].billed, "half an answer is paid for");
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_to_be_paid_for_is_told_apart_from_what_is_free() {
+    for dialect in BOTH {
+        let half = Answer::events([vec![dialect.begin()], vec![Piece::Break]].concat());
+        for (answer, billed) in [
+            (half, true),
+            (Answer::events(vec![say("no event")]), true),
+            (Answer::status(401, &refusal()), false),
+            (Answer::status(503, &refusal()), false),
+        ] {
+            let server = Server::saying(answer).await;
+            let (reply, heard) = ask(&*dialect.provider(&server.url), &request()).await;
+            let error = reply.unwrap_err();
+            assert_eq!(error.billed, billed, "{error}");
+            assert!(heard.retries().iter().all(|retry| retry.billed == billed));
+        }
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let (reply, _) = ask(&*dialect.provider(&url), &request()).await;
+        assert!(reply.unwrap_err().billed, "it may be at work unheard");
     }
 }
 

@@ -16,30 +16,63 @@ pub enum Delta {
     Reasoning(String),
     /// A tool call has begun to arrive.
     ToolCall(String),
-    /// The attempt failed and will be made again after a wait; pieces so far are void.
-    Retrying {
-        /// Attempts that have failed.
-        attempt: u32,
-        /// Wait before the next, in milliseconds.
-        wait_ms: u64,
-        /// What went wrong, cut short.
-        reason: String,
-    },
 }
 
-/// Takes pieces of a reply. Called in order, possibly hundreds of times a second; must not block.
+/// An attempt that failed and is to be made again; pieces so far are void.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts that have failed.
+    pub attempt: u32,
+    /// Wait before the next, in milliseconds.
+    pub wait_ms: u64,
+    /// What went wrong, cut short.
+    pub reason: String,
+    /// Whether the one that failed may have to be paid for all the same.
+    pub billed: bool,
+}
+
+/// Takes pieces of a reply, and pays for the attempts at it.
+#[async_trait]
 pub trait DeltaSink: Send + Sync {
-    /// The next piece.
+    /// The next piece. Called in order, possibly hundreds of times a second; must not block.
     fn delta(&self, delta: Delta);
+
+    /// Called before an attempt is made again. Returns when what the next one could cost is set aside; if it may not be
+    /// made, the request is dropped instead.
+    async fn again(&self, retry: Retry);
 }
 
 /// Why a provider could not answer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub struct ProviderError(pub Box<Failure>);
+#[error("{failure}")]
+pub struct ProviderError {
+    /// What is told.
+    pub failure: Box<Failure>,
+    /// Whether the last attempt may have to be paid for all the same: the provider had taken it up, and what it made of it
+    /// did not arrive whole.
+    pub billed: bool,
+}
 
 impl ProviderError {
-    /// A provider's failure in full.
+    /// What cost nothing.
+    #[must_use]
+    pub fn free(failure: Failure) -> Self {
+        Self {
+            failure: Box::new(failure),
+            billed: false,
+        }
+    }
+
+    /// The same, of an attempt that may have to be paid for.
+    #[must_use]
+    pub fn billed(self) -> Self {
+        Self {
+            billed: true,
+            ..self
+        }
+    }
+
+    /// A provider's failure in full, which cost nothing.
     #[must_use]
     pub fn new(
         model: &ModelRef,
@@ -48,14 +81,14 @@ impl ProviderError {
         message: &str,
         next_step: &str,
     ) -> Self {
-        Self(Box::new(Failure::Provider {
+        Self::free(Failure::Provider {
             provider: model.provider.clone(),
             model: model.model.clone(),
             fault,
             status,
             message: aaos_core::text::preview(message, MESSAGE_BYTES_MAX),
             next_step: next_step.to_owned(),
-        }))
+        })
     }
 }
 

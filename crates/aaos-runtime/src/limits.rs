@@ -62,9 +62,6 @@ pub(crate) const RUNS_REMEMBERED_MAX: usize = 10_000;
 /// Events read from the journal at a time.
 pub(crate) const EVENTS_PAGE: usize = 4_096;
 
-/// Pending retry notices of one model request; more are dropped, they are for show.
-pub(crate) const RETRY_NOTICES_MAX: usize = 16;
-
 /// Times one call is performed again after its worker was lost under it. More losses are the call's own doing.
 pub(crate) const REPEATS_AFTER_LOSS_MAX: u32 = 3;
 

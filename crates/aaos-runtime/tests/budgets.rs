@@ -98,11 +98,20 @@ fn most_committed(events: &[Event]) -> u64 {
                 flying.remove(&event.subject.agent);
                 spent += usage.cost.0;
             }
+            Kind::ModelAbandoned { cost, .. } => {
+                flying.remove(&event.subject.agent);
+                spent += cost.0;
+            }
             _ => {}
         }
         most = most.max(spent + flying.values().sum::<u64>());
     }
     most
+}
+
+/// What each abandoned request counts as.
+fn costs(told: &Told) -> Vec<u64> {
+    abandoned(told).into_iter().map(|(_, cost)| cost).collect()
 }
 
 async fn parked(world: &World, id: RunId) -> LimitKind {
@@ -516,22 +525,85 @@ async fn a_request_that_waits_for_a_slot_costs_nothing_when_it_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_request_is_free_and_one_with_a_garbled_answer_is_not() {
-    for (bad, paid) in [
-        (ProviderFault::Unauthorised, false),
-        (ProviderFault::Unreachable, false),
-        (ProviderFault::Server, false),
-        (ProviderFault::BadReply, true),
-        (ProviderFault::TimedOut, true),
-    ] {
-        let (_, told) = world(move |_, _| Err(fault(bad)))
+async fn a_refused_request_is_free_and_one_that_may_be_billed_is_not() {
+    for billed in [false, true] {
+        let failed = move || match billed {
+            true => fault(ProviderFault::BadReply).billed(),
+            false => fault(ProviderFault::BadReply),
+        };
+        let (_, told) = world(move |_, _| Err(failed()))
             .mode(Some(Mode::Direct))
             .role(tireless(10))
             .run()
             .await;
-        assert!(matches!(told.failure(), Failure::Provider { fault, .. } if *fault == bad));
-        let costs: Vec<u64> = abandoned(&told).into_iter().map(|(_, cost)| cost).collect();
-        assert_eq!(costs, if paid { vec![10] } else { vec![] }, "{bad:?}");
+        assert!(matches!(told.failure(), Failure::Provider { .. }));
+        assert_eq!(costs(&told), if billed { vec![10] } else { vec![] });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_attempt_that_may_be_billed_is_a_request_of_its_own() {
+    let (world, told) = alone(busy(0)).role(tireless(10)).broken_off(2).run().await;
+    assert_eq!((told.text(), costs(&told)), ("done", vec![10, 10]));
+    let asked = |kind: &&Kind| matches!(kind, Kind::ModelRequested { .. });
+    assert_eq!(told.kinds().filter(asked).count(), 3);
+    let view = RunView::fold(&told.events).unwrap();
+    assert_eq!(view.usage.cost.0, 20 + USAGE.cost.0);
+    assert_eq!(sum(&spending(&world, Some(told.id)).await), view.usage);
+    let replayed = world.runtime.replay(told.id).await.unwrap();
+    assert_eq!(replayed.divergence, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_break_off_again_and_again_stop_at_the_limit() {
+    let (_, told) = alone(busy(0))
+        .role(tireless(10))
+        .budget(cost(55))
+        .broken_off(1_000)
+        .run()
+        .await;
+    assert_eq!(costs(&told), [10; 5]);
+    assert_eq!(refused(&told, LimitKind::Cost), (55, 50, 10));
+    assert!(most_committed(&told.events) <= 55);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_cannot_pay_for_another_attempt_parks_and_makes_it_when_it_can() {
+    let world = alone(busy(0))
+        .role(tireless(10))
+        .budget(cost(15))
+        .broken_off(1)
+        .ask(|submit| submit.park = true)
+        .start()
+        .await;
+    let id = world.submit().await;
+    assert_eq!(parked(&world, id).await, LimitKind::Cost);
+    world.runtime.resume(id, dollars(100), 7).await.unwrap();
+    let told = world.end_of(id).await;
+    assert_eq!((told.text(), costs(&told)), ("done", vec![10, 10]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_at_an_answer_are_counted_whenever_the_daemon_is_killed() {
+    let broken = || by_turns(busy(2)).role(tireless(10)).broken_off(2);
+    let whole = broken().run().await.1.events.len();
+    for cut in 3..whole {
+        let journal = WorldJournal::default();
+        let first = broken().journal(journal.clone()).start().await;
+        journal.freeze_after(cut);
+        let id = first.submit().await;
+        journal.frozen().await;
+        let second = broken().journal(journal.killed()).start().await;
+        let told = second.end_of(id).await;
+        let requests = told
+            .kinds()
+            .filter(|kind| matches!(kind, Kind::ModelRequested { .. }))
+            .count();
+        let (lost, answered) = (costs(&told).len(), 3);
+        assert_eq!((told.text(), requests), ("done", lost + answered), "{cut}");
+        let view = RunView::fold(&told.events).unwrap();
+        let spent = 10 * lost as u64 + 3 * USAGE.cost.0;
+        assert_eq!(view.usage.cost.0, spent, "{cut}");
     }
 }
 

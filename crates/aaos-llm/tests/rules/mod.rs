@@ -14,7 +14,7 @@ use aaos_core::{
     role::Role,
 };
 use aaos_llm::provider::rules::Rules;
-use aaos_ports::provider::{Delta, DeltaSink, Provider};
+use aaos_ports::provider::{Delta, DeltaSink, Provider, Retry};
 use std::{collections::BTreeMap, sync::LazyLock};
 
 const ROLES: [&str; 7] = [
@@ -30,8 +30,11 @@ const ROLES: [&str; 7] = [
 /// Takes pieces and forgets them.
 pub(crate) struct Nowhere;
 
+#[async_trait::async_trait]
 impl DeltaSink for Nowhere {
     fn delta(&self, _delta: Delta) {}
+
+    async fn again(&self, _: Retry) {}
 }
 
 /// The roles that come with the program, read once.
@@ -66,7 +69,7 @@ pub(crate) fn request(purpose: Purpose, messages: Vec<Message>) -> Request {
 
 /// The provider's answer. It waits for nothing, so one poll is enough.
 pub(crate) fn ask(request: &Request) -> Result<Reply, Failure> {
-    futures::executor::block_on(Rules.complete(request, &Nowhere)).map_err(|error| *error.0)
+    futures::executor::block_on(Rules.complete(request, &Nowhere)).map_err(|error| *error.failure)
 }
 
 /// A plan for a goal, or why it is refused.

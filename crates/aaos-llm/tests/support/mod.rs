@@ -18,7 +18,7 @@ use aaos_core::{
     tool::{Effect, ToolSpec},
 };
 use aaos_llm::{Patience, Prices, ProviderConfig, build};
-use aaos_ports::provider::{Delta, DeltaSink, Provider, ProviderError};
+use aaos_ports::provider::{Delta, DeltaSink, Provider, ProviderError, Retry};
 use axum::{
     body::{Body, Bytes},
     extract::Request as HttpRequest,
@@ -386,39 +386,48 @@ pub fn crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Remembers the pieces of a reply.
+/// Remembers the pieces of a reply, and the attempts at it.
 #[derive(Default)]
-pub struct Heard(Mutex<Vec<Delta>>);
+pub struct Heard {
+    pieces: Mutex<Vec<Delta>>,
+    /// Each with the number of pieces that had come before it.
+    retries: Mutex<Vec<(usize, Retry)>>,
+}
 
+#[async_trait::async_trait]
 impl DeltaSink for Heard {
     fn delta(&self, delta: Delta) {
-        self.0.lock().unwrap().push(delta);
+        self.pieces.lock().unwrap().push(delta);
+    }
+
+    async fn again(&self, retry: Retry) {
+        let before = self.pieces.lock().unwrap().len();
+        self.retries.lock().unwrap().push((before, retry));
     }
 }
 
 impl Heard {
     pub fn all(&self) -> Vec<Delta> {
-        self.0.lock().unwrap().clone()
+        self.pieces.lock().unwrap().clone()
     }
 
     /// The words since the last retry.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        for delta in self.all() {
-            match delta {
-                Delta::Text(more) => text.push_str(&more),
-                Delta::Retrying { .. } => text.clear(),
-                _ => {}
-            }
-        }
-        text
+        let void = self.retries.lock().unwrap().last().map_or(0, |(at, _)| *at);
+        let words = |delta: Delta| match delta {
+            Delta::Text(more) => Some(more),
+            _ => None,
+        };
+        self.all()
+            .into_iter()
+            .skip(void)
+            .filter_map(words)
+            .collect()
     }
 
-    pub fn retries(&self) -> usize {
-        self.all()
-            .iter()
-            .filter(|delta| matches!(delta, Delta::Retrying { .. }))
-            .count()
+    pub fn retries(&self) -> Vec<Retry> {
+        let retries = self.retries.lock().unwrap();
+        retries.iter().map(|(_, retry)| retry.clone()).collect()
     }
 }
 
@@ -473,7 +482,7 @@ pub async fn ask(
 
 /// What a provider could not do, its status and its words.
 pub fn fault(error: &ProviderError) -> (ProviderFault, Option<u16>, String) {
-    match &*error.0 {
+    match &*error.failure {
         Failure::Provider {
             provider,
             fault,

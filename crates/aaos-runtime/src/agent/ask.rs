@@ -1,14 +1,15 @@
 //! Asking a model: reserve, wait for a slot, record the intent, ask, settle, record what came.
 //!
 //! What the past answers is not asked again. Once a request may have been paid for, its worst case counts as spent
-//! unless its cost becomes known: when nobody waits any more, when the answer makes no sense, when the daemon ended
-//! meanwhile.
+//! unless its cost becomes known: when nobody waits any more, when the answer makes no sense or breaks off, when the
+//! daemon ended meanwhile. Each attempt at an answer that may have to be paid for is a request of its own, reserved and
+//! recorded as one.
 
 use crate::{limits, park, past::Exchange, patience::Patience, purse::Hold, record::Who, run::Run};
 use aaos_core::{
     budget::{Refused, Reservation},
     event::Kind,
-    failure::{Failure, ProviderFault},
+    failure::Failure,
     id::AgentId,
     model::{Message, ModelRef, Purpose, Reply, Request, Usage},
     money::MicroDollars,
@@ -16,12 +17,13 @@ use aaos_core::{
     time::Timestamp,
     tool::ToolSpec,
 };
-use aaos_ports::{Delta, DeltaSink, Digest, Durability, ProviderError};
+use aaos_ports::{Delta, DeltaSink, Digest, Durability, ProviderError, Retry};
+use async_trait::async_trait;
 use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// One model request and who pays for it.
 pub(crate) struct Ask {
@@ -56,11 +58,15 @@ impl Ask {
         }
         let patience = self.patience.clone();
         let request = self.into_request(run);
-        let held = Held::reserve(run, who, payer, &patience, &request).await?;
-        let slot = run.shared.slots.acquire(deadline).await;
-        let result = exchange(run, who, &request, held).await;
-        drop(slot);
-        result
+        loop {
+            let held = Held::reserve(run, who, payer, &patience, &request).await?;
+            let slot = run.shared.slots.acquire(deadline).await;
+            let asked = exchange(run, who, &request, held).await?;
+            drop(slot);
+            if let Asked::Whole(result) = asked {
+                return result;
+            }
+        }
     }
 
     fn into_request(self, run: &Run) -> Request {
@@ -126,6 +132,7 @@ pub(crate) async fn close_books(run: &Run) -> Result<(), Failure> {
 struct Held<'a> {
     run: &'a Run,
     who: Who,
+    payer: Option<AgentId>,
     model: ModelRef,
     set_aside: Option<(Reservation, Hold)>,
     sent: bool,
@@ -147,6 +154,7 @@ impl<'a> Held<'a> {
         Ok(Self {
             run,
             who,
+            payer,
             model: request.model.clone(),
             set_aside: Some(set_aside),
             sent: false,
@@ -172,23 +180,20 @@ impl<'a> Held<'a> {
     }
 
     /// Counts all of it. Answers with what is to be recorded.
-    fn abandon(mut self) -> Kind {
+    fn abandon(&mut self) -> Kind {
         let (tokens, cost) = self.amounts();
-        let model = self.model.clone();
-        self.spend();
+        self.close(Some(Usage::worst(tokens, cost)));
         Kind::ModelAbandoned {
-            model,
+            model: self.model.clone(),
             tokens,
             cost,
         }
     }
 
-    fn spend(&mut self) {
-        let worst = self
-            .set_aside
-            .as_ref()
-            .map(|(reservation, _)| reservation.worst());
-        self.close(worst);
+    /// Sets as much aside once more.
+    fn renew(&mut self, (tokens, cost): (u64, MicroDollars)) -> Result<(), Refused> {
+        self.set_aside = Some(reserve(self.run, self.payer, tokens, cost)?);
+        Ok(())
     }
 
     /// Holds it on for whoever goes on with the run, in this daemon or the next.
@@ -233,14 +238,7 @@ impl Drop for Held<'_> {
             // Whoever goes on with the run finds the intent without an end, and counts it.
             self.leave();
         } else {
-            let (tokens, cost) = self.amounts();
-            self.spend();
-            let model = self.model.clone();
-            let abandoned = Kind::ModelAbandoned {
-                model,
-                tokens,
-                cost,
-            };
+            let abandoned = self.abandon();
             self.run.owed.add(self.who, abandoned);
         }
     }
@@ -289,21 +287,62 @@ impl Owed {
     }
 }
 
+/// What came of asking.
+enum Asked {
+    /// All there is: a reply, or why there is none.
+    Whole(Result<Reply, Failure>),
+    /// An answer that may have to be paid for broke off, and nothing is left to ask for another.
+    Spent,
+}
+
 /// Records the intent, asks, and records what came.
+///
+/// # Errors
+/// `Journal`.
 async fn exchange(
     run: &Run,
     who: Who,
     request: &Request,
     mut held: Held<'_>,
-) -> Result<Reply, Failure> {
+) -> Result<Asked, Failure> {
     let body = serde_json::to_vec(request).map_err(|error| unwritten(&error))?;
     let digest = run.store(body).await?;
+    record_intent(run, who, &mut held, &digest).await?;
+    let asked = run.shared.now();
+    let (retries, words) = mpsc::channel(1);
+    let pieces = Pieces {
+        retries,
+        began: AtomicBool::new(false),
+    };
+    let Some(answer) = complete(request, &pieces, words, &mut held, &digest).await? else {
+        return Ok(Asked::Spent);
+    };
+    Ok(Asked::Whole(match answer {
+        Ok(reply) => {
+            record_reply(run, who, request, &reply, asked, held).await?;
+            Ok(reply)
+        }
+        Err(ProviderError { failure, billed }) => {
+            let billed = billed || pieces.began.load(Ordering::Relaxed);
+            record_failed(run, who, &failure, held, billed).await?;
+            Err(*failure)
+        }
+    }))
+}
+
+/// Records what is about to be asked, and with how much set aside.
+async fn record_intent(
+    run: &Run,
+    who: Who,
+    held: &mut Held<'_>,
+    digest: &str,
+) -> Result<(), Failure> {
     let (tokens_reserved, cost_reserved) = held.amounts();
     let requested = Kind::ModelRequested {
-        model: request.model.clone(),
+        model: held.model.clone(),
         tokens_reserved,
         cost_reserved,
-        request: digest,
+        request: digest.to_owned(),
     };
     // Money is spent outside: that it may have been must survive whatever comes next.
     let sure = if cost_reserved == MicroDollars::ZERO {
@@ -312,24 +351,7 @@ async fn exchange(
         Durability::Durable
     };
     held.sent = true;
-    run.record_all(who, vec![requested], sure).await?;
-    let asked = run.shared.now();
-    let (notices, retries) = mpsc::channel(limits::RETRY_NOTICES_MAX);
-    let pieces = Pieces {
-        notices,
-        began: AtomicBool::new(false),
-    };
-    match complete(run, who, request, &pieces, retries).await? {
-        Ok(reply) => {
-            record_reply(run, who, request, &reply, asked, held).await?;
-            Ok(reply)
-        }
-        Err(failure) => {
-            let paid = may_be_paid(&failure, pieces.began.load(Ordering::Relaxed));
-            record_failed(run, who, &failure, held, paid).await?;
-            Err(failure)
-        }
-    }
+    run.record_all(who, vec![requested], sure).await.map(drop)
 }
 
 fn unwritten(error: &serde_json::Error) -> Failure {
@@ -371,8 +393,8 @@ async fn record_failed(
     run: &Run,
     who: Who,
     failure: &Failure,
-    held: Held<'_>,
-    paid: bool,
+    mut held: Held<'_>,
+    billed: bool,
 ) -> Result<(), Failure> {
     let mut kinds = Vec::with_capacity(2);
     // A planner that refuses the goal has answered; the run's end says so.
@@ -381,7 +403,7 @@ async fn record_failed(
             failure: failure.clone(),
         });
     }
-    if paid {
+    if billed {
         kinds.push(held.abandon());
     } else {
         held.release();
@@ -391,96 +413,87 @@ async fn record_failed(
         .map(drop)
 }
 
-/// Whether a request without an answer may have been paid for all the same: once the provider had begun to answer, and
-/// where it may be at work unheard. Who refuses a request charges nothing for it.
-fn may_be_paid(failure: &Failure, began: bool) -> bool {
-    let Failure::Provider { fault, .. } = failure else {
-        return began;
-    };
-    match fault {
-        ProviderFault::TimedOut | ProviderFault::BadReply => true,
-        ProviderFault::Unreachable
-        | ProviderFault::Unauthorised
-        | ProviderFault::UnknownModel
-        | ProviderFault::RateLimited
-        | ProviderFault::Server
-        | ProviderFault::BadRequest
-        | ProviderFault::ScriptEnded => began,
-    }
-}
-
-/// Asks the provider, recording its retries as they happen.
+/// Asks the provider, recording and paying for its attempts as they are made. None if an attempt failed that may have
+/// to be paid for, and the next does not fit into what is left.
 ///
 /// # Errors
 /// The outer one is the journal's, the inner one the provider's.
 async fn complete(
-    run: &Run,
-    who: Who,
     request: &Request,
     pieces: &Pieces,
-    mut retries: mpsc::Receiver<Retry>,
-) -> Result<Result<Reply, Failure>, Failure> {
-    let answer = run.shared.deps.provider.complete(request, pieces);
+    mut words: mpsc::Receiver<Word>,
+    held: &mut Held<'_>,
+    digest: &str,
+) -> Result<Option<Result<Reply, ProviderError>>, Failure> {
+    let answer = held.run.shared.deps.provider.complete(request, pieces);
     tokio::pin!(answer);
     loop {
         tokio::select! {
             biased;
-            Some(retry) = retries.recv() => record_retry(run, who, request, retry).await?,
-            reply = &mut answer => {
-                while let Ok(retry) = retries.try_recv() {
-                    record_retry(run, who, request, retry).await?;
+            Some(Word { retry, go_on }) = words.recv() => {
+                if !pay_again(held, retry, digest).await? {
+                    return Ok(None);
                 }
-                return Ok(reply.map_err(|ProviderError(failure)| *failure));
+                // Nobody waits for it only if the request has just been dropped.
+                let _ = go_on.send(());
             }
+            reply = &mut answer => return Ok(Some(reply)),
         }
     }
 }
 
-struct Retry {
-    attempt: u32,
-    wait_ms: u64,
-    reason: String,
-}
-
-async fn record_retry(run: &Run, who: Who, request: &Request, retry: Retry) -> Result<(), Failure> {
-    let Retry {
-        attempt,
-        wait_ms,
-        reason,
-    } = retry;
-    let kind = Kind::ModelRetried {
-        model: request.model.clone(),
-        attempt,
-        wait_ms,
-        reason,
+/// Records that an attempt failed. If it may have to be paid for, all that was set aside counts as spent, and as much is
+/// set aside for the next. Answers whether that may be made.
+async fn pay_again(held: &mut Held<'_>, retry: Retry, digest: &str) -> Result<bool, Failure> {
+    let (run, who) = (held.run, held.who);
+    let retried = Kind::ModelRetried {
+        model: held.model.clone(),
+        attempt: retry.attempt,
+        wait_ms: retry.wait_ms,
+        reason: retry.reason,
     };
-    run.record(who, kind).await.map(drop)
+    if !retry.billed {
+        run.record(who, retried).await?;
+        return Ok(true);
+    }
+    let amounts = held.amounts();
+    let abandoned = held.abandon();
+    run.record_all(who, vec![retried, abandoned], Durability::Ordered)
+        .await?;
+    if held.renew(amounts).is_err() {
+        return Ok(false);
+    }
+    record_intent(run, who, held, digest).await?;
+    Ok(true)
 }
 
-/// Keeps the retries of a stream, and whether an answer has begun; its words arrive whole with the reply.
+/// A provider's word that an attempt failed. It waits to be told to go on.
+struct Word {
+    retry: Retry,
+    go_on: oneshot::Sender<()>,
+}
+
+/// Passes on the attempts at an answer, and keeps whether one has begun; its words arrive whole with the reply.
 struct Pieces {
-    notices: mpsc::Sender<Retry>,
+    retries: mpsc::Sender<Word>,
     began: AtomicBool,
 }
 
+#[async_trait]
 impl DeltaSink for Pieces {
-    fn delta(&self, delta: Delta) {
-        match delta {
-            Delta::Retrying {
-                attempt,
-                wait_ms,
-                reason,
-            } => {
-                // A full queue means that nobody has had time to record; the notice is for show.
-                let _ = self.notices.try_send(Retry {
-                    attempt,
-                    wait_ms,
-                    reason,
-                });
-            }
-            Delta::Text(_) | Delta::Reasoning(_) | Delta::ToolCall(_) => {
-                self.began.store(true, Ordering::Relaxed);
-            }
-        }
+    fn delta(&self, _: Delta) {
+        self.began.store(true, Ordering::Relaxed);
+    }
+
+    async fn again(&self, retry: Retry) {
+        let began = self.began.swap(false, Ordering::Relaxed);
+        let retry = Retry {
+            billed: retry.billed || began,
+            ..retry
+        };
+        let (go_on, told) = oneshot::channel();
+        // Who listens drops this request before it stops listening.
+        let _ = self.retries.send(Word { retry, go_on }).await;
+        let _ = told.await;
     }
 }

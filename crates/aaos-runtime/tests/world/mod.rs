@@ -42,7 +42,7 @@ pub(crate) use tools::Acts;
 
 use aaos_core::budget::Budget;
 use aaos_ports::{
-    Backend, Catalog, Delta, DeltaSink, LaunchError, LaunchSpec, Provider, RoleProblem, Worker,
+    Backend, Catalog, DeltaSink, LaunchError, LaunchSpec, Provider, Retry, RoleProblem, Worker,
 };
 use aaos_runtime::{Config, Deps, Models, Runtime};
 use aaos_testkit::{
@@ -67,6 +67,7 @@ pub(crate) struct SlowModel {
     inner: FakeProvider,
     delay: Delay,
     retries: u32,
+    billed: bool,
 }
 
 #[async_trait]
@@ -77,11 +78,13 @@ impl Provider for SlowModel {
         pieces: &dyn DeltaSink,
     ) -> Result<Reply, ProviderError> {
         for attempt in 1..=self.retries {
-            pieces.delta(Delta::Retrying {
+            let retry = Retry {
                 attempt,
                 wait_ms: 10,
                 reason: "overloaded".to_owned(),
-            });
+                billed: self.billed,
+            };
+            pieces.again(retry).await;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let delay = (self.delay)(request);
@@ -137,6 +140,7 @@ pub(crate) struct Builder {
     brain: Brain,
     delay: Delay,
     retries: u32,
+    billed: bool,
     roles: Vec<serde_json::Value>,
     problems: Vec<RoleProblem>,
     grants: Vec<String>,
@@ -194,6 +198,7 @@ pub(crate) fn world(
         brain: Box::new(brain),
         delay: Box::new(|_| Duration::ZERO),
         retries: 0,
+        billed: false,
         roles: roles(),
         problems: Vec::new(),
         grants: grants.map(str::to_owned).to_vec(),
@@ -310,6 +315,12 @@ impl Builder {
 
     pub(crate) fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
+        self
+    }
+
+    /// Attempts at each answer that break off and may have to be paid for.
+    pub(crate) fn broken_off(mut self, retries: u32) -> Self {
+        (self.retries, self.billed) = (retries, true);
         self
     }
 
@@ -438,6 +449,7 @@ impl Builder {
             inner: FakeProvider::new(self.brain),
             delay: self.delay,
             retries: self.retries,
+            billed: self.billed,
         });
         clock.advance(self.later);
         let mut tools = tools::all(&acts);

@@ -109,7 +109,7 @@ fn plan_text(
     roles: &[Role],
     problems: &[String],
 ) -> Result<String, ProviderError> {
-    let refuse = |refusal: refusal::Refusal| ProviderError(Box::new(refusal.into_failure()));
+    let refuse = |refusal: refusal::Refusal| ProviderError::free(refusal.into_failure());
     if !problems.is_empty() {
         let problems = aaos_core::text::preview(&problems.join("; "), PROBLEMS_BYTES_MAX);
         let why =
