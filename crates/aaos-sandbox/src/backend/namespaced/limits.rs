@@ -11,8 +11,10 @@ pub(super) const GUARD_WITHIN: Duration = Duration::from_secs(10);
 pub(super) const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Longest a worker has to be cloned and staged, and again to confine itself. Both take a millisecond or two.
 pub(super) const LAUNCH_WITHIN: Duration = Duration::from_secs(10);
-/// Most attempts at one launch: a worker or launcher that died under it says nothing of the next one.
-pub(super) const LAUNCH_ATTEMPTS_MAX: usize = 3;
+/// Most attempts at one launch: a worker, launcher or broker that died under it says nothing of the next one. As many as
+/// somebody who kills processes at random, several each second, does not hit in a row; one that cannot start at all is
+/// told within a second or two.
+pub(super) const LAUNCH_ATTEMPTS_MAX: usize = 10;
 /// Most times one agent's lost worker is replaced. More losses are the agent's own doing.
 pub(super) const REPLACEMENTS_MAX: u32 = 3;
 /// Most times one call moves on to another worker, because the one it waited for ended before it began.
