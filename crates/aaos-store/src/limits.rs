@@ -37,6 +37,13 @@ pub const BLOB_BYTES_MAX: usize = 64 << 20;
 /// Measured in `docs/decisions/0004-journal.md`.
 pub const BLOB_INLINE_BYTES_MAX: usize = 64 << 10;
 
+/// Most bodies that wait for the first event that names them. Each agent at work has one at most; the rest is for those
+/// whose agent was stopped before it could name them.
+pub const PENDING_BODIES_MAX: usize = 64;
+
+/// Most bytes of such bodies.
+pub const PENDING_BYTES_MAX: usize = 2 << 20;
+
 /// Events at the end of the journal whose chain is checked whenever it is opened.
 pub const OPEN_CHECK_EVENTS: u64 = 1_024;
 
@@ -60,8 +67,12 @@ pub const HEADROOM_PARTS: u64 = 100;
 /// Bodies just stored that erasure leaves alone unless an event speaks of them since; the oldest are forgotten.
 pub const PUTS_KEPT_MAX: usize = 4_096;
 
-/// Runs whose time has come that are named at once.
-pub const EXPIRED_RUNS_MAX: usize = 1_024;
+/// Runs whose time has come that are looked for at once: the journal is searched once for all of them.
+pub const EXPIRED_RUNS_MAX: usize = 4_096;
+
+/// Bodies after which no further run is added to a search for what is to be erased; remembering one takes some
+/// tens of bytes. A run has some ten, so that all the runs named at once usually fit.
+pub const ERASE_BODIES_MAX: usize = 65_536;
 
 /// Bytes of an event's JSON that the journald sink sends; a longer one is cut and says so. With the other fields it
 /// fits into the 208 KiB that a datagram socket buffers by default on Linux.

@@ -7,6 +7,7 @@
 
 use aaos_core::{
     event::{Draft, Kind, Seq, Subject},
+    id::RunId,
     time::Timestamp,
     tool::Placement,
 };
@@ -21,11 +22,16 @@ use std::path::{Path, PathBuf};
 
 const EVENTS: u64 = 30;
 const LARGE: usize = 200 << 10;
+/// The run whose events speak of bodies.
+const SPEAKER: RunId = RunId::from_drawn(7);
 
 fn receipt(output: &str) -> Draft {
     Draft {
         time: Timestamp::from_micros(9),
-        subject: Subject::default(),
+        subject: Subject {
+            run: Some(SPEAKER),
+            ..Subject::default()
+        },
         kind: Kind::ToolResult {
             tool: "echo".to_owned(),
             success: true,
@@ -227,7 +233,10 @@ async fn missing_and_damaged_bodies_are_named() {
         (report.blobs_missing, report.blobs_damaged, report.blobs),
         (2, 0, 0)
     );
-    let missing = |digest, seq| BlobProblem::Missing { digest, seq };
+    let missing = |digest, seq| {
+        let run = Some(SPEAKER);
+        BlobProblem::Missing { digest, seq, run }
+    };
     assert_eq!(
         report.blob_problems,
         [missing(small, 29), missing(large, 30)]

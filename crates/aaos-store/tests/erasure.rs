@@ -140,6 +140,7 @@ async fn the_text_is_gone_from_every_file_and_the_chain_and_other_runs_hold() {
     assert_eq!(
         erased,
         Erased {
+            runs: 1,
             events: 15,
             bodies: 4
         }
@@ -294,7 +295,7 @@ async fn an_erasure_that_was_cut_short_is_finished_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn retention_finds_the_runs_that_ended_before_and_still_have_content() {
+async fn retention_erases_the_runs_that_ended_before_and_no_others() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     for (number, end) in [(1, 10), (2, 20), (3, 30)] {
@@ -304,12 +305,71 @@ async fn retention_finds_the_runs_that_ended_before_and_still_have_content() {
         .append(vec![draft(4, None, "open")], Durability::Ordered)
         .await
         .unwrap();
-    let expired = |before| store.expired(Timestamp::from_micros(before));
-    assert_eq!(expired(30).await.unwrap(), [run(1), run(2)]);
-    store.erase(run(1), "retention", None, NOW).await.unwrap();
-    assert_eq!(expired(30).await.unwrap(), [run(2)]);
-    assert_eq!(expired(5).await.unwrap(), []);
-    assert_eq!(expired(u64::MAX).await.unwrap(), [run(2), run(3)]);
+    let erase = async |before| {
+        let before = Timestamp::from_micros(before);
+        let erased = store.erase_expired(before, "retention", NOW).await;
+        erased.unwrap().runs
+    };
+    assert_eq!(erase(5).await, 0);
+    assert_eq!(erase(30).await, 2);
+    for (number, gone) in [(1, true), (2, true), (3, false)] {
+        let text = format!("SECRET{number}");
+        assert_eq!(holds(dir.path(), &text).is_empty(), gone, "{text}");
+    }
+    assert_eq!(erase(30).await, 0);
+    assert_eq!(erase(u64::MAX).await, 1);
+    assert!(holds(dir.path(), "SECRET").is_empty());
+    assert!(verify(dir.path()).unwrap().whole());
+}
+
+#[tokio::test]
+async fn what_runs_erased_together_share_goes_with_them_and_what_others_speak_of_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let body = async |text: &str| store.put(text.as_bytes().to_vec()).await.unwrap();
+    let theirs = body("SHARED by those that are over").await;
+    let everybodys = body("SPOKEN OF by one that goes on, too").await;
+    // More events than one transaction takes, so that what is shared lies across several.
+    for number in 1..=3 {
+        let receipts = (0..3_000).map(|_| receipt(number, "")).collect();
+        store.append(receipts, Durability::Ordered).await.unwrap();
+        let spoken = [&theirs, &everybodys].map(|body| receipt(number, &body.0));
+        let end = spoken.into_iter().chain([finished(number, 10)]).collect();
+        store.append(end, Durability::Ordered).await.unwrap();
+    }
+    let on = vec![receipt(4, &everybodys.0)];
+    store.append(on, Durability::Durable).await.unwrap();
+    let erased = store
+        .erase_expired(Timestamp::from_micros(30), "retention", NOW)
+        .await
+        .unwrap();
+    let wanted = Erased {
+        runs: 3,
+        events: 3 * 3_003,
+        bodies: 1,
+    };
+    assert_eq!(erased, wanted);
+    assert!(matches!(
+        store.get(&theirs).await,
+        Err(JournalError::NoBlob(_))
+    ));
+    assert!(store.get(&everybodys).await.is_ok());
+    assert!(holds(dir.path(), "SHARED").is_empty());
+    let filter = Filter {
+        kinds: vec!["content_erased".to_owned()],
+        ..Filter::default()
+    };
+    let said = store.read(&filter, Seq(0), 10).await.unwrap();
+    let bodies: Vec<u64> = said
+        .iter()
+        .filter_map(|event| match event.kind {
+            Kind::ContentErased { bodies, .. } => Some(bodies),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(bodies, [0, 0, 1], "it goes with the last that speaks of it");
+    store.close().await;
+    assert!(verify(dir.path()).unwrap().whole());
 }
 
 #[tokio::test]

@@ -306,6 +306,8 @@ async fn the_same_body_is_stored_once_and_a_damaged_one_is_mended() {
     for body in [b"small".to_vec(), vec![3; 1 << 20]] {
         let digest = store.put(body.clone()).await.unwrap();
         store.put(body.clone()).await.unwrap();
+        let named = vec![draft(1, None, &digest.0)];
+        store.append(named, Durability::Ordered).await.unwrap();
         let (shard, rest) = digest.0.split_at(2);
         let file = dir.path().join("blobs").join(shard).join(rest);
         if file.exists() {

@@ -54,21 +54,19 @@ fn due(now: Timestamp, days: u32) -> Timestamp {
 }
 
 async fn erase_expired(store: &Store, clock: &dyn Clock, days: u32) {
+    let reason = format!("it ended more than {days} days ago");
     loop {
-        let runs = match store.expired(due(clock.now(), days)).await {
-            Ok(runs) => runs,
+        let now = clock.now();
+        match store.erase_expired(due(now, days), &reason, now).await {
+            Ok(erased) if erased.runs == 0 => return,
+            Ok(erased) => tracing::info!(
+                erased.runs,
+                erased.events,
+                erased.bodies,
+                "the content of runs whose time is over was erased"
+            ),
             Err(error) => {
-                tracing::error!(%error, "runs whose content is to be erased could not be found");
-                return;
-            }
-        };
-        if runs.is_empty() {
-            return;
-        }
-        for run in runs {
-            let reason = format!("it ended more than {days} days ago");
-            if let Err(error) = store.erase(run, &reason, None, clock.now()).await {
-                tracing::error!(%run, %error, "a run's content could not be erased");
+                tracing::error!(%error, "the content of runs whose time is over could not be erased");
                 return;
             }
         }

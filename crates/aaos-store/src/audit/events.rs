@@ -13,7 +13,7 @@ use crate::{
     },
     notary,
 };
-use aaos_core::event::Kind;
+use aaos_core::{event::Kind, id::RunId};
 use aaos_ports::Digest;
 use rusqlite::{Connection, OptionalExtension};
 use std::{
@@ -188,6 +188,7 @@ impl Walk<'_> {
             report.name(BlobProblem::Missing {
                 digest: digest.0,
                 seq: stored.link.seq,
+                run: stored.link.subject[0].map(RunId::from_drawn),
             });
         }
     }

@@ -12,6 +12,7 @@ mod heads;
 pub use export::{ExportError, ExportFilter, export};
 
 use crate::journal::{database, fault};
+use aaos_core::id::RunId;
 use aaos_ports::JournalError;
 use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
@@ -180,6 +181,8 @@ pub enum BlobProblem {
         digest: String,
         /// The event.
         seq: u64,
+        /// The run whose event it is.
+        run: Option<RunId>,
     },
     /// It is stored and does not match its digest.
     Damaged {

@@ -12,10 +12,21 @@
 //! So a body can be erased and the chain holds without it. Rows without a `digest` are of version 1: the context is
 //! [`CONTEXT_WHOLE`], and in place of the fifth part stands `body` itself in the form of the fourth.
 
+use blake3::{
+    Hasher,
+    hazmat::{ContextKey, HasherExt, hash_derive_key_context},
+};
+use std::sync::LazyLock;
+
 /// Keeps these hashes apart from every other use of BLAKE3.
 const CONTEXT: &str = "aaos journal event, version 2";
 /// The same for rows whose hash covers the body itself.
 const CONTEXT_WHOLE: &str = "aaos journal event, version 1";
+
+/// What every event's hash begins with, made once.
+static KEY: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context(CONTEXT));
+/// The same for rows whose hash covers the body itself.
+static KEY_WHOLE: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context(CONTEXT_WHOLE));
 
 /// An event's hash.
 pub(crate) type Hash = [u8; 32];
@@ -64,9 +75,9 @@ pub(crate) fn digest(body: &[u8]) -> Hash {
 impl Link<'_> {
     /// The hash of this event after one with the hash `previous`.
     pub(crate) fn hash(&self, previous: &Hash) -> Hash {
-        let mut hasher = blake3::Hasher::new_derive_key(match self.content {
-            Content::Whole(_) => CONTEXT_WHOLE,
-            Content::Digest(_) => CONTEXT,
+        let mut hasher = Hasher::new_from_context_key(match self.content {
+            Content::Whole(_) => &KEY_WHOLE,
+            Content::Digest(_) => &KEY,
         });
         hasher.update(previous);
         hasher.update(&self.seq.to_le_bytes());
@@ -88,7 +99,7 @@ impl Link<'_> {
     }
 }
 
-fn update_text(hasher: &mut blake3::Hasher, text: &[u8]) {
+fn update_text(hasher: &mut Hasher, text: &[u8]) {
     hasher
         .update(&(text.len() as u64).to_le_bytes())
         .update(text);

@@ -9,12 +9,19 @@
 //! can be compared with, its digest.
 
 use super::{chain::Hash, fault};
-use crate::{blobs::Files, limits::PUTS_KEPT_MAX};
-use aaos_core::id::RunId;
+use crate::{
+    blobs::Files,
+    limits::{BATCH_EVENTS_MAX, ERASE_BODIES_MAX, PUTS_KEPT_MAX},
+};
+use aaos_core::{
+    event::{Draft, Kind, Subject},
+    id::RunId,
+    time::Timestamp,
+};
 use aaos_ports::JournalError;
 use rusqlite::{Connection, params, types::ValueRef};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -48,23 +55,95 @@ pub enum EraseError {
 /// What was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Erased {
+    /// Runs.
+    pub runs: u64,
     /// Events whose content is gone.
     pub events: u64,
     /// Bodies that are gone.
     pub bodies: u64,
 }
 
-/// What is to be erased of a run.
-#[derive(Debug, Clone)]
+/// What is to be erased of some runs.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Plan {
-    /// The run.
-    pub(crate) run: RunId,
-    /// Its events that have content.
-    pub(crate) events: u64,
-    /// The bodies that only it speaks of, each with the last place where it does.
-    pub(crate) bodies: BTreeMap<Hash, u64>,
+    /// The runs, each with its events that have content, in the order in which they are erased.
+    pub(crate) runs: Vec<(RunId, u64)>,
+    /// The bodies that only they speak of.
+    pub(crate) bodies: BTreeMap<Hash, Spoken>,
     /// Events up to here were searched.
     pub(crate) searched: u64,
+}
+
+/// Where a body is spoken of last: by the run with which it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spoken {
+    /// The run.
+    pub(crate) run: RunId,
+    /// The place of its last event that does.
+    pub(crate) seq: u64,
+}
+
+impl Erased {
+    /// This and that.
+    pub(crate) const fn and(self, more: Self) -> Self {
+        Self {
+            runs: self.runs.saturating_add(more.runs),
+            events: self.events.saturating_add(more.events),
+            bodies: self.bodies.saturating_add(more.bodies),
+        }
+    }
+}
+
+impl Plan {
+    /// Takes off what fits into one transaction: the first runs, at least one, and the bodies that go with them.
+    pub(crate) fn part(&mut self) -> Self {
+        let mut events = 0_u64;
+        let fits = |(_, more): &&(RunId, u64)| {
+            let first = events == 0;
+            events = events.saturating_add((*more).max(1));
+            first || events <= BATCH_EVENTS_MAX as u64
+        };
+        let taken = self.runs.iter().take_while(fits).count();
+        let rest = self.runs.split_off(taken);
+        let runs = std::mem::replace(&mut self.runs, rest);
+        let ours = runs.iter().map(|(run, _)| *run).collect::<BTreeSet<_>>();
+        let bodies = std::mem::take(&mut self.bodies).into_iter();
+        let (bodies, rest) = bodies.partition(|(_, spoken)| ours.contains(&spoken.run));
+        self.bodies = rest;
+        Self {
+            runs,
+            bodies,
+            searched: self.searched,
+        }
+    }
+
+    /// What is recorded before it is carried out, one event for each run.
+    pub(crate) fn intents(
+        &self,
+        reason: &str,
+        operator: Option<u32>,
+        time: Timestamp,
+    ) -> Vec<Draft> {
+        let mut bodies: BTreeMap<RunId, u64> = BTreeMap::new();
+        for spoken in self.bodies.values() {
+            *bodies.entry(spoken.run).or_default() += 1;
+        }
+        let intent = |(run, events): &(RunId, u64)| Draft {
+            time,
+            subject: Subject {
+                run: Some(*run),
+                ..Subject::default()
+            },
+            kind: Kind::ContentErased {
+                erased: *run,
+                events: *events,
+                bodies: bodies.get(run).copied().unwrap_or(0),
+                reason: reason.to_owned(),
+                operator,
+            },
+        };
+        self.runs.iter().map(intent).collect()
+    }
 }
 
 /// Bodies just stored, each with where the journal ended then: an event that speaks of them may be on its way.
@@ -93,7 +172,7 @@ impl Puts {
     }
 }
 
-/// Looks through the journal for what is to be erased.
+/// Looks through the journal for what is to be erased of a run.
 ///
 /// # Errors
 /// The run is unknown or not over; storage.
@@ -106,7 +185,7 @@ pub(crate) fn plan(from: &Connection, path: &Path, run: RunId) -> Result<Plan, E
     if !over {
         return Err(EraseError::Open(run));
     }
-    Ok(search(from, run).map_err(failed)?)
+    Ok(search(from, &[run]).map_err(failed)?)
 }
 
 fn state(from: &Connection, run: RunId) -> rusqlite::Result<(bool, bool)> {
@@ -117,43 +196,72 @@ fn state(from: &Connection, run: RunId) -> rusqlite::Result<(bool, bool)> {
     })
 }
 
-fn search(from: &Connection, run: RunId) -> rusqlite::Result<Plan> {
-    let mut plan = Plan {
-        run,
-        events: 0,
-        bodies: BTreeMap::new(),
-        searched: 0,
-    };
+/// Looks through the journal once for what is to be erased of runs that are over: of the first of them, at least one,
+/// until there are too many bodies to remember.
+///
+/// # Errors
+/// What SQLite says.
+pub(crate) fn search(from: &Connection, runs: &[RunId]) -> rusqlite::Result<Plan> {
+    let mut plan = Plan::default();
+    for run in runs {
+        if plan.bodies.len() >= ERASE_BODIES_MAX {
+            break;
+        }
+        let events = speaks_of(from, *run, &mut plan.bodies)?;
+        plan.runs.push((*run, events));
+    }
+    if !plan.runs.is_empty() {
+        spare(from, &mut plan)?;
+    }
+    Ok(plan)
+}
+
+/// Adds the bodies that a run speaks of; answers with its events that have content.
+fn speaks_of(
+    from: &Connection,
+    run: RunId,
+    bodies: &mut BTreeMap<Hash, Spoken>,
+) -> rusqlite::Result<u64> {
     let text =
         "SELECT seq, kind, body FROM events INDEXED BY events_run WHERE run = ?1 AND body <> ''";
-    let mut statement = from.prepare(text)?;
+    let mut statement = from.prepare_cached(text)?;
     let mut rows = statement.query([run.number().cast_signed()])?;
+    let mut events = 0_u64;
     while let Some(row) = rows.next()? {
         let seq = row.get::<_, i64>(0)?.cast_unsigned();
         if bytes(row.get_ref(1)?) == b"content_erased" {
             continue;
         }
-        plan.events = plan.events.saturating_add(1);
+        events = events.saturating_add(1);
         for digest in digests(bytes(row.get_ref(2)?)) {
-            plan.bodies.insert(digest, seq);
+            bodies.insert(digest, Spoken { run, seq });
         }
     }
-    spare(from, &mut plan)?;
-    Ok(plan)
+    Ok(events)
 }
 
 /// Strikes off the plan what other runs speak of in events after those that were searched.
 fn spare(from: &Connection, plan: &mut Plan) -> rusqlite::Result<()> {
-    let text = "SELECT seq, body FROM events NOT INDEXED WHERE seq > ?1 AND run IS NOT ?2 ORDER BY seq LIMIT ?3";
+    let text = "SELECT seq, run, body FROM events NOT INDEXED WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     let mut statement = from.prepare_cached(text)?;
-    let run = plan.run.number().cast_signed();
+    let ours: BTreeSet<i64> = plan
+        .runs
+        .iter()
+        .map(|(run, _)| run.number().cast_signed())
+        .collect();
     loop {
-        let mut rows = statement.query(params![plan.searched.cast_signed(), run, CHUNK as i64])?;
+        let mut rows = statement.query(params![plan.searched.cast_signed(), CHUNK as i64])?;
         let mut read = 0_usize;
         while let Some(row) = rows.next()? {
             read = read.saturating_add(1);
             plan.searched = row.get::<_, i64>(0)?.cast_unsigned();
-            for digest in digests(bytes(row.get_ref(1)?)) {
+            if row
+                .get::<_, Option<i64>>(1)?
+                .is_some_and(|run| ours.contains(&run))
+            {
+                continue;
+            }
+            for digest in digests(bytes(row.get_ref(2)?)) {
                 plan.bodies.remove(&digest);
             }
         }
@@ -171,7 +279,7 @@ const fn bytes(value: ValueRef<'_>) -> &[u8] {
 }
 
 /// Every text of an event that is nothing but a digest. A digest within a longer text is none: its quotes are escaped.
-fn digests(body: &[u8]) -> impl Iterator<Item = Hash> {
+pub(super) fn digests(body: &[u8]) -> impl Iterator<Item = Hash> {
     body.windows(QUOTED).filter_map(|window| match window {
         [b'"', digits @ .., b'"'] => {
             let text = std::str::from_utf8(digits).ok()?;
@@ -182,7 +290,7 @@ fn digests(body: &[u8]) -> impl Iterator<Item = Hash> {
     })
 }
 
-/// Carries a plan out whose intent is recorded at `seq`; answers with the bodies that are gone.
+/// Carries a plan out whose intent is recorded up to `seq`, in one transaction; answers with what is gone.
 ///
 /// # Errors
 /// Nothing is lost: it can be done again, and the next start does.
@@ -200,27 +308,41 @@ pub(crate) fn carry_out(
         .map_err(failed)?;
     spare(&change, &mut plan).map_err(failed)?;
     let _alone = files.alone();
-    let mut erased = Erased::default();
+    let mut erased = Erased {
+        runs: plan.runs.len() as u64,
+        ..Erased::default()
+    };
     for (digest, spoken) in &plan.bodies {
-        if puts.expects(digest, *spoken) {
+        if puts.expects(digest, spoken.seq) {
             continue;
         }
-        let rows = change.execute(EMPTY_BODY, [digest]).map_err(failed)?;
+        let rows = change
+            .prepare_cached(EMPTY_BODY)
+            .and_then(|mut empty| empty.execute([digest]))
+            .map_err(failed)?;
         let file = files.remove(&blake3::Hash::from_bytes(*digest))?;
         if rows > 0 || file {
             erased.bodies = erased.bodies.saturating_add(1);
         }
     }
-    let run = plan.run.number().cast_signed();
-    let events = change
-        .execute(EMPTY_EVENTS, params![run, seq.cast_signed()])
-        .map_err(failed)?;
-    change
-        .execute("DELETE FROM erasing WHERE run = ?1", [run])
-        .map_err(failed)?;
+    for (run, _) in &plan.runs {
+        let events = empty(&change, *run, seq).map_err(failed)?;
+        erased.events = erased.events.saturating_add(events);
+    }
     change.commit().map_err(failed)?;
-    erased.events = events as u64;
     Ok(erased)
+}
+
+/// Empties a run's events before a place, and strikes it off the erasures that are begun; answers how many there were.
+fn empty(change: &Connection, run: RunId, seq: u64) -> rusqlite::Result<u64> {
+    let run = run.number().cast_signed();
+    let events = change
+        .prepare_cached(EMPTY_EVENTS)?
+        .execute(params![run, seq.cast_signed()])?;
+    change
+        .prepare_cached("DELETE FROM erasing WHERE run = ?1")?
+        .execute([run])?;
+    Ok(events as u64)
 }
 
 /// Finishes what a daemon that died had begun.
@@ -233,21 +355,33 @@ pub(crate) fn resume(
     files: &Files,
 ) -> Result<(), JournalError> {
     let begun = begun(connection).map_err(|error| fault::sqlite(path, &error))?;
-    for (run, seq) in begun {
-        let plan = search(connection, run).map_err(|error| fault::sqlite(path, &error))?;
-        let erased = carry_out(connection, path, plan, seq, files, &Puts::default())?;
-        tracing::info!(%run, erased.events, erased.bodies, "an erasure was finished");
+    for (seq, mut runs) in begun {
+        while !runs.is_empty() {
+            let plan = search(connection, &runs).map_err(|error| fault::sqlite(path, &error))?;
+            runs.drain(..plan.runs.len());
+            let erased = carry_out(connection, path, plan, seq, files, &Puts::default())?;
+            tracing::info!(
+                erased.runs,
+                erased.events,
+                erased.bodies,
+                "an erasure was finished"
+            );
+        }
     }
     Ok(())
 }
 
-fn begun(connection: &Connection) -> rusqlite::Result<Vec<(RunId, u64)>> {
+/// The erasures that are not finished, by the place of their intent.
+fn begun(connection: &Connection) -> rusqlite::Result<BTreeMap<u64, Vec<RunId>>> {
     let mut statement = connection.prepare("SELECT run, seq FROM erasing")?;
-    let rows = statement.query_map([], |row| {
+    let mut rows = statement.query([])?;
+    let mut begun: BTreeMap<u64, Vec<RunId>> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
         let run = RunId::from_drawn(row.get::<_, i64>(0)?.cast_unsigned());
-        Ok((run, row.get::<_, i64>(1)?.cast_unsigned()))
-    })?;
-    rows.collect()
+        let seq = row.get::<_, i64>(1)?.cast_unsigned();
+        begun.entry(seq).or_default().push(run);
+    }
+    Ok(begun)
 }
 
 /// Runs that ended before a moment and whose content is there.

@@ -7,6 +7,7 @@ pub(crate) mod chain;
 pub(crate) mod database;
 mod erase;
 pub(crate) mod fault;
+mod pending;
 pub(crate) mod read;
 pub(crate) mod readers;
 pub(crate) mod row;
@@ -33,8 +34,9 @@ use aaos_core::{
 use aaos_ports::{Digest, Durability, Filter, Journal, JournalError, Watch};
 use async_trait::async_trait;
 use chain::Head;
-use erase::Puts;
 pub use erase::{EraseError, Erased};
+use erase::{Plan, Puts};
+use pending::{Kept, Pending};
 use readers::Readers;
 use row::Prepared;
 use std::{
@@ -83,6 +85,7 @@ pub(crate) struct Shared {
     failure: OnceLock<JournalError>,
     trip: Mutex<Option<JournalError>>,
     puts: Puts,
+    pending: Pending,
 }
 
 impl Shared {
@@ -191,6 +194,7 @@ impl Store {
             failure: OnceLock::new(),
             trip: Mutex::default(),
             puts: Puts::default(),
+            pending: Pending::default(),
         });
         let (sync, syncing) = sync::start(flush(log), Arc::clone(&shared)).map_err(failed)?;
         let writer = Writer {
@@ -315,53 +319,63 @@ impl Store {
     ) -> Result<Erased, EraseError> {
         let work = move |from: &_, path: &Path| Ok(erase::plan(from, path, run));
         let plan = self.shared.readers.run(work).await??;
-        if plan.events == 0 {
+        if plan.runs.iter().all(|(_, events)| *events == 0) {
             return Ok(Erased::default());
         }
-        let kind = Kind::ContentErased {
-            erased: run,
-            events: plan.events,
-            bodies: plan.bodies.len() as u64,
-            reason: reason.to_owned(),
-            operator,
-        };
-        let subject = Subject {
-            run: Some(run),
-            ..Subject::default()
-        };
-        let rows = self.prepare(vec![Draft {
-            time,
-            subject,
-            kind,
-        }])?;
-        let seq = self.enqueue(rows, Durability::Durable, Some(run)).await?.0;
-        let (reply, answer) = oneshot::channel();
-        self.send(Work::Erase(Erase { plan, seq, reply })).await?;
-        Ok(answer.await.map_err(|_| JournalError::Closed)??)
+        Ok(self.erase_planned(plan, reason, operator, time).await?)
     }
 
-    /// Runs that ended before `before` and whose content is there, the oldest first, at most
-    /// [`EXPIRED_RUNS_MAX`]: what retention erases.
+    /// Erases the content of runs that ended before `before`, the oldest first: at most [`EXPIRED_RUNS_MAX`], for all of
+    /// which the journal is searched once. None is left when it answers with no run.
     ///
     /// # Errors
-    /// Storage.
-    pub async fn expired(&self, before: Timestamp) -> Result<Vec<RunId>, JournalError> {
+    /// Storage; what was erased by then is erased.
+    pub async fn erase_expired(
+        &self,
+        before: Timestamp,
+        reason: &str,
+        time: Timestamp,
+    ) -> Result<Erased, JournalError> {
         let before = i64::try_from(before.micros()).unwrap_or(i64::MAX);
         let work = move |from: &_, path: &Path| {
             erase::expired(from, before, EXPIRED_RUNS_MAX)
+                .and_then(|runs| erase::search(from, &runs))
                 .map_err(|error| fault::sqlite(path, &error))
         };
-        self.shared.readers.run(work).await
+        let mut plan = self.shared.readers.run(work).await?;
+        let mut erased = Erased::default();
+        while !plan.runs.is_empty() {
+            let part = plan.part();
+            erased = erased.and(self.erase_planned(part, reason, None, time).await?);
+        }
+        Ok(erased)
+    }
+
+    async fn erase_planned(
+        &self,
+        plan: Plan,
+        reason: &str,
+        operator: Option<u32>,
+        time: Timestamp,
+    ) -> Result<Erased, JournalError> {
+        let rows = self.prepare(plan.intents(reason, operator, time))?;
+        let runs = plan.runs.iter().map(|(run, _)| *run).collect();
+        let seq = self.enqueue(rows, Durability::Durable, runs).await?.0;
+        let (reply, answer) = oneshot::channel();
+        self.send(Work::Erase(Erase { plan, seq, reply })).await?;
+        answer.await.map_err(|_| JournalError::Closed)?
     }
 
     async fn enqueue(
         &self,
         rows: Vec<Prepared>,
         durability: Durability,
-        erasing: Option<RunId>,
+        erasing: Vec<RunId>,
     ) -> Result<Seq, JournalError> {
         let (reply, answer) = oneshot::channel();
+        let bodies = self.shared.pending.named(&rows);
         self.send(Work::Append(Append {
+            bodies,
             rows,
             durability,
             erasing,
@@ -425,15 +439,18 @@ impl Store {
             .collect()
     }
 
-    async fn keep_inline(&self, digest: [u8; 32], bytes: Vec<u8>) -> Result<(), JournalError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Work::Body(Body {
-            digest,
-            bytes,
-            reply,
-        }))
-        .await?;
-        answer.await.map_err(|_| JournalError::Closed)?
+    /// Keeps a body among the events: with the first of them that names it, or by itself while commits fail.
+    async fn keep_inline(&self, body: Kept) -> Result<(), JournalError> {
+        let alone = match self.health() {
+            Ok(()) => self.shared.pending.add(body),
+            Err(_) => vec![body],
+        };
+        for body in alone {
+            let (reply, answer) = oneshot::channel();
+            self.send(Work::Body(Body { body, reply })).await?;
+            answer.await.map_err(|_| JournalError::Closed)??;
+        }
+        Ok(())
     }
 
     /// Bounds the database, as a full disk does.
@@ -466,7 +483,7 @@ impl Journal for Store {
             return Ok(self.head());
         }
         let rows = self.prepare(drafts)?;
-        self.enqueue(rows, durability, None).await
+        self.enqueue(rows, durability, Vec::new()).await
     }
 
     async fn read(
@@ -500,7 +517,11 @@ impl Journal for Store {
         if body.len() <= BLOB_INLINE_BYTES_MAX {
             let digest = blake3::hash(&body);
             self.shared.puts.note(*digest.as_bytes(), self.head().0);
-            self.keep_inline(*digest.as_bytes(), body).await?;
+            let kept = Kept {
+                digest: *digest.as_bytes(),
+                bytes: body.into(),
+            };
+            self.keep_inline(kept).await?;
             return Ok(Digest(digest.to_hex().to_string()));
         }
         let (files, shared) = (Arc::clone(&self.files), Arc::clone(&self.shared));
@@ -515,11 +536,15 @@ impl Journal for Store {
     }
 
     async fn get(&self, digest: &Digest) -> Result<Vec<u8>, JournalError> {
+        let hash = crate::blobs::parse(digest);
+        if let Some(body) = hash.and_then(|hash| self.shared.pending.get(hash.as_bytes())) {
+            return Ok(body.to_vec());
+        }
         let files = Arc::clone(&self.files);
         let wanted = digest.clone();
         let work = move |from: &rusqlite::Connection, path: &Path| {
             let missing = || JournalError::NoBlob(wanted.clone());
-            let hash = crate::blobs::parse(&wanted).ok_or_else(missing)?;
+            let hash = hash.ok_or_else(missing)?;
             let inline = readers::body(from, hash.as_bytes())
                 .map_err(|error| fault::sqlite(path, &error))?;
             let body = match inline {

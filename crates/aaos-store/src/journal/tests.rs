@@ -349,3 +349,54 @@ async fn what_was_spent_since_a_moment_is_found_among_many_events_in_pages() {
     }
     assert_eq!(found, 360);
 }
+
+/// A text that names a body, as an event's digest does.
+async fn append_naming(store: &Store, digest: &Digest) -> Result<Seq, JournalError> {
+    append(store, &digest.0, Durability::Ordered).await
+}
+
+#[tokio::test]
+async fn a_body_is_there_before_the_event_that_names_it_is_and_after_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options::standard()).unwrap();
+    let digest = store.put(b"a body".to_vec()).await.unwrap();
+    assert_eq!(store.get(&digest).await.unwrap(), b"a body");
+    append_naming(&store, &digest).await.unwrap();
+    assert!(store.shared.pending.take().is_empty());
+    assert_eq!(store.get(&digest).await.unwrap(), b"a body");
+}
+
+#[tokio::test]
+async fn bodies_that_no_event_names_are_bounded_and_outlast_the_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options::standard()).unwrap();
+    let mut digests = Vec::new();
+    for number in 0..200_u32 {
+        let body = number.to_le_bytes().repeat(8_000);
+        digests.push((store.put(body.clone()).await.unwrap(), body));
+    }
+    let oldest = crate::blobs::parse(&digests[0].0).unwrap();
+    assert!(store.shared.pending.get(oldest.as_bytes()).is_none());
+    drop(store);
+    let store = Store::open(dir.path(), Options::standard()).unwrap();
+    for (digest, body) in digests {
+        assert!(store.get(&digest).await.unwrap() == body);
+    }
+}
+
+#[tokio::test]
+async fn a_body_whose_event_a_full_disk_refused_comes_with_the_next_one_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options::standard()).unwrap();
+    append(&store, "before", Durability::Durable).await.unwrap();
+    store.pages_max(1).await;
+    let body = vec![7; 60_000];
+    let digest = store.put(body.clone()).await.unwrap();
+    assert!(is_storage(&append_naming(&store, &digest).await));
+    assert!(store.get(&digest).await.unwrap() == body);
+    store.pages_max(1 << 20).await;
+    append_naming(&store, &digest).await.unwrap();
+    drop(store);
+    let store = Store::open(dir.path(), Options::standard()).unwrap();
+    assert!(store.get(&digest).await.unwrap() == body);
+}

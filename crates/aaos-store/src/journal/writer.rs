@@ -6,6 +6,7 @@ use super::{
     database,
     erase::{self, Erased, Plan},
     fault,
+    pending::Kept,
     row::Prepared,
     sync::Waiter,
     tail::Recent,
@@ -20,7 +21,7 @@ use aaos_ports::{Durability, JournalError};
 use rusqlite::{Connection, TransactionBehavior};
 use std::{
     sync::{Arc, mpsc::SyncSender},
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -34,12 +35,14 @@ const KEEP_BODY: &str = "INSERT INTO blobs (digest, body) VALUES (?1, ?2) \
 /// Events to record together.
 #[derive(Debug)]
 pub(crate) struct Append {
+    /// Bodies that they name and that are not committed yet.
+    pub(crate) bodies: Vec<Kept>,
     /// The events, at least one.
     pub(crate) rows: Vec<Prepared>,
     /// How sure the caller wants to be.
     pub(crate) durability: Durability,
-    /// The run whose erasure begins with these.
-    pub(crate) erasing: Option<RunId>,
+    /// The runs whose erasure begins with these.
+    pub(crate) erasing: Vec<RunId>,
     /// Who waits.
     pub(crate) reply: oneshot::Sender<Result<Seq, JournalError>>,
 }
@@ -47,15 +50,13 @@ pub(crate) struct Append {
 /// A body to keep among the events.
 #[derive(Debug)]
 pub(crate) struct Body {
-    /// Its digest.
-    pub(crate) digest: [u8; 32],
-    /// Its bytes.
-    pub(crate) bytes: Vec<u8>,
+    /// The body.
+    pub(crate) body: Kept,
     /// Who waits.
     pub(crate) reply: oneshot::Sender<Result<(), JournalError>>,
 }
 
-/// A run's content to erase, now that its intent is durable.
+/// Runs' content to erase, now that its intent is durable.
 #[derive(Debug)]
 pub(crate) struct Erase {
     /// What to erase.
@@ -73,7 +74,7 @@ pub(crate) enum Work {
     Append(Append),
     /// A body.
     Body(Body),
-    /// A run's content to erase.
+    /// Runs' content to erase.
     Erase(Erase),
     /// Bounds the database to so many pages, as a full disk does.
     #[cfg(test)]
@@ -90,8 +91,12 @@ impl Work {
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Append(append) => append.rows.iter().map(|row| row.body.len()).sum(),
-            Self::Body(body) => body.bytes.len(),
+            Self::Append(append) => {
+                let rows: usize = append.rows.iter().map(|row| row.body.len()).sum();
+                let bodies: usize = append.bodies.iter().map(|body| body.bytes.len()).sum();
+                rows.saturating_add(bodies)
+            }
+            Self::Body(body) => body.body.bytes.len(),
             Self::Erase(_) => 0,
             #[cfg(test)]
             Self::PagesMax(_) => 0,
@@ -102,18 +107,16 @@ impl Work {
     fn write(&self, to: &Connection, mut head: Head) -> rusqlite::Result<Head> {
         match self {
             Self::Append(append) => {
+                append.bodies.iter().try_for_each(|body| keep(to, body))?;
                 for row in &append.rows {
                     head = row.insert(to, &head)?;
                 }
-                if let Some(run) = append.erasing {
+                for run in &append.erasing {
                     let place = [run.number().cast_signed(), head.seq.cast_signed()];
                     to.prepare_cached(BEGIN_ERASURE)?.execute(place)?;
                 }
             }
-            Self::Body(body) => {
-                to.prepare_cached(KEEP_BODY)?
-                    .execute(rusqlite::params![body.digest, body.bytes])?;
-            }
+            Self::Body(body) => keep(to, &body.body)?,
             // Done by itself, after the transaction.
             Self::Erase(_) => {}
             #[cfg(test)]
@@ -132,6 +135,11 @@ impl Work {
             Self::PagesMax(_) => {}
         }
     }
+}
+
+fn keep(to: &Connection, body: &Kept) -> rusqlite::Result<()> {
+    let kept = rusqlite::params![body.digest, &*body.bytes];
+    to.prepare_cached(KEEP_BODY)?.execute(kept).map(drop)
 }
 
 /// Moves the write-ahead log into the database, so that a journal at rest is one file: connections that only read
@@ -173,9 +181,12 @@ impl Writer {
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Work>) {
         let closing = Closing(Arc::clone(&self.shared));
         while let Some(first) = queue.blocking_recv() {
+            // Whoever is about to send on this processor may: each commit costs a page or more of every index.
+            thread::yield_now();
             let batch = gather(first, &mut queue);
             self.record(batch);
         }
+        self.keep_unnamed();
         let Self {
             connection,
             sync,
@@ -222,6 +233,22 @@ impl Writer {
                     .for_each(|work| work.refuse(error.clone()));
             }
             Err(_) => batch.into_iter().for_each(|work| self.record(vec![work])),
+        }
+    }
+
+    /// Keeps the bodies that no event has named.
+    fn keep_unnamed(&mut self) {
+        let left = self.shared.pending.take();
+        if left.is_empty() || self.shared.failure().is_some() {
+            return;
+        }
+        let change = |to: &mut Connection| {
+            let change = to.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            left.iter().try_for_each(|body| keep(&change, body))?;
+            change.commit()
+        };
+        if let Err(error) = change(&mut self.connection) {
+            tracing::warn!(%error, "bodies that no event names were not kept");
         }
     }
 
@@ -287,11 +314,13 @@ impl Writer {
             for work in batch {
                 match work {
                     Work::Append(Append {
+                        bodies: kept,
                         rows,
                         durability,
                         reply,
                         ..
                     }) => {
+                        self.shared.pending.written(&kept);
                         for row in rows {
                             seq = seq.saturating_add(1);
                             tail.push(recent(row, seq));
@@ -305,7 +334,10 @@ impl Writer {
                             Durability::Durable => durable.push(waiter),
                         }
                     }
-                    Work::Body(body) => bodies.push(body.reply),
+                    Work::Body(body) => {
+                        self.shared.pending.written(&[body.body]);
+                        bodies.push(body.reply);
+                    }
                     Work::Erase(erase) => erasures.push(erase),
                     #[cfg(test)]
                     Work::PagesMax(_) => {}

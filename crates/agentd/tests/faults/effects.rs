@@ -41,6 +41,9 @@ struct State {
     address: SocketAddr,
     seed: Seed,
     trouble: AtomicBool,
+    /// Whether pages are held back, and how many are being.
+    held: Mutex<(bool, u32)>,
+    let_go: Condvar,
     ended: AtomicBool,
     number: AtomicU64,
     record: Mutex<Record>,
@@ -56,6 +59,8 @@ impl Effects {
             address: listener.local_addr().unwrap(),
             seed: seed.part("effects"),
             trouble: AtomicBool::new(false),
+            held: Mutex::default(),
+            let_go: Condvar::new(),
             ended: AtomicBool::new(false),
             number: AtomicU64::new(0),
             record: Mutex::default(),
@@ -90,6 +95,22 @@ impl Effects {
     /// From now on it is slow and cuts connections.
     pub(crate) fn make_trouble(&self) {
         self.0.trouble.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on no page is given out.
+    pub(crate) fn hold(&self) {
+        self.0.held.lock().unwrap().0 = true;
+    }
+
+    /// Whether somebody waits for a page that is held back.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.held.lock().unwrap().1 > 0
+    }
+
+    /// Gives out pages again.
+    pub(crate) fn release(&self) {
+        self.0.held.lock().unwrap().0 = false;
+        self.0.let_go.notify_all();
     }
 
     /// What it did, once everything that was asked before this is over: a request may be on its way whose sender is dead.
@@ -147,6 +168,12 @@ impl State {
         }
         if let Trouble::Slow(ms) = trouble {
             std::thread::sleep(Duration::from_millis(ms));
+        }
+        if asked.method == "GET" {
+            let mut held = self.held.lock().unwrap();
+            held.1 += 1;
+            let mut held = self.let_go.wait_while(held, |held| held.0).unwrap();
+            held.1 -= 1;
         }
         let body = self.act(&asked);
         if trouble == Trouble::CutAfter {

@@ -15,6 +15,7 @@
 mod check;
 #[path = "../common/mod.rs"]
 mod common;
+mod disks;
 mod effects;
 mod lane;
 mod link;

@@ -21,11 +21,11 @@ use std::{
 };
 
 /// Longest wait for a daemon to notice.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A disk with more room than the daemon wants to keep free.
 const DISK: &str = "160m";
 
-fn service(number: u64) -> (Arc<Effects>, Seed) {
+pub(crate) fn service(number: u64) -> (Arc<Effects>, Seed) {
     processes::adopt();
     let seed = Seed::new(number);
     (Arc::new(Effects::serve(&seed)), seed)
@@ -33,14 +33,14 @@ fn service(number: u64) -> (Arc<Effects>, Seed) {
 
 /// A mount namespace in which a directory is a small disk of its own; it lasts while this does. Needs root, or a
 /// kernel that lets anyone make user namespaces.
-struct Disk {
+pub(crate) struct Disk {
     holder: Child,
-    enter: Vec<String>,
+    pub(crate) enter: Vec<String>,
     at: PathBuf,
 }
 
 impl Disk {
-    fn make(at: &Path) -> Self {
+    pub(crate) fn make(at: &Path) -> Self {
         let script = format!(
             "mount -t tmpfs -o size={DISK},mode=700 tmpfs '{}' && echo ready && exec sleep 1000000",
             at.display()
@@ -77,13 +77,13 @@ impl Disk {
     }
 
     /// A path on the disk, as seen from outside.
-    fn seen(&self, name: &str) -> PathBuf {
+    pub(crate) fn seen(&self, name: &str) -> PathBuf {
         let root = format!("/proc/{}/root{}", self.holder.id(), self.at.display());
         Path::new(&root).join(name)
     }
 
     /// Runs a command where the disk is.
-    fn run(&self, words: &[&str]) {
+    pub(crate) fn run(&self, words: &[&str]) {
         let (program, rest) = self.enter.split_first().unwrap();
         let done = Command::new(program)
             .args(rest)
@@ -109,7 +109,7 @@ impl Disk {
     }
 
     /// Leaves no room.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = std::fs::File::create(self.seen("filler")).unwrap();
         let block = vec![0x5a; 64 * 1024];
         while file.write_all(&block).is_ok() {}
@@ -125,7 +125,7 @@ impl Drop for Disk {
 }
 
 /// Waits until a goal is refused, and gives what was said.
-fn until_refused(lane: &Lane) -> Value {
+pub(crate) fn until_refused(lane: &Lane) -> Value {
     let since = Instant::now();
     loop {
         let base = lane.place.path("work");
@@ -139,7 +139,7 @@ fn until_refused(lane: &Lane) -> Value {
 }
 
 /// That a run left what it should, and its record is in order.
-fn is_whole(lane: &Lane, run: &Given, effects: &Effects) {
+pub(crate) fn is_whole(lane: &Lane, run: &Given, effects: &Effects) {
     let left = Left::by(lane, run, effects);
     assert!(
         left.each_once() && left.effects() == 4,
@@ -199,6 +199,7 @@ fn a_torn_end_of_the_record_is_a_shorter_record_or_said_with_the_next_step() {
     let (mut shorter, mut said) = (0, 0);
     for round in 0..8 {
         let mut lane = Lane::new(round, &effects, &seed);
+        lane.torn = true;
         lane.start();
         lane.submit(0, Form::Mixed);
         let run = lane.runs[0].clone();
