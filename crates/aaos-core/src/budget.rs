@@ -53,7 +53,7 @@ impl Default for Budget {
 
 /// A limit stood in the way. Nothing was counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{} ({used} of {allowed} used or reserved, {wanted} more wanted)", kind.words())]
+#[error("{} ({} of {} used or reserved, {} more wanted)", kind.words(), kind.amount(*used), kind.amount(*allowed), kind.amount(*wanted))]
 pub struct Refused {
     /// Which limit.
     pub kind: LimitKind,

@@ -1,6 +1,6 @@
 //! Why a subtask or a run failed, as typed data that reaches the journal, the command line and the exit code.
 
-use crate::id::SubtaskId;
+use crate::{id::SubtaskId, money::MicroDollars};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -208,7 +208,9 @@ impl fmt::Display for Failure {
                     problems.join("; ")
                 )
             }
-            Self::Limit { kind, limit } => write!(out, "{} ({limit})", kind.words()),
+            Self::Limit { kind, limit } => {
+                write!(out, "{} ({})", kind.words(), kind.amount(*limit))
+            }
             Self::Truncated => {
                 out.write_str("the model ran into its output limit before it had finished")
             }
@@ -271,21 +273,34 @@ impl LimitKind {
         match self {
             Self::Turns => "the agent used all its model turns",
             Self::Tokens => "the run's token budget is used up",
-            Self::Cost => "the run's money budget is used up, in micro-dollars",
+            Self::Cost => "the run's money budget is used up",
             Self::Calls => "the run's tool calls are used up",
             Self::Agents => "the run has started all the agents it may",
             Self::Depth => "agents are nested as deep as they may be",
             Self::FanOut => "the agent has started all the children it may",
-            Self::WallClock => "time is up, in milliseconds",
+            Self::WallClock => "time is up",
             Self::Repeats => "the same tool call came again and again",
             Self::RoleTokens => "the role's token budget is used up",
-            Self::RoleCost => "the role's money budget is used up, in micro-dollars",
+            Self::RoleCost => "the role's money budget is used up",
             Self::RoleCalls => "the role's tool calls are used up",
             Self::RoleAgents => "the role has started all the agents it may",
             Self::OperatorDayTokens => "the operator's tokens for today are used up",
-            Self::OperatorDayCost => "the operator's money for today is used up, in micro-dollars",
+            Self::OperatorDayCost => "the operator's money for today is used up",
             Self::DayTokens => "the daemon's tokens for today are used up",
-            Self::DayCost => "the daemon's money for today is used up, in micro-dollars",
+            Self::DayCost => "the daemon's money for today is used up",
+        }
+    }
+
+    /// A value of it with its unit: money as `$0.500000`, time in seconds, all else as a number.
+    #[must_use]
+    pub fn amount(self, value: u64) -> String {
+        match self {
+            Self::Cost | Self::RoleCost | Self::OperatorDayCost | Self::DayCost => {
+                MicroDollars(value).to_string()
+            }
+            Self::WallClock if value.is_multiple_of(1_000) => format!("{} s", value / 1_000),
+            Self::WallClock => format!("{value} ms"),
+            _ => value.to_string(),
         }
     }
 

@@ -1,9 +1,10 @@
 //! The catalogue of roles.
 
 use aaos_core::{id::RoleName, role::Role};
+use serde::{Deserialize, Serialize};
 
 /// A role file that was refused. The other roles are unaffected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleProblem {
     /// The file.
     pub file: String,

@@ -56,7 +56,7 @@ pub enum GoalError {
         next_step: String,
     },
     /// No run has this id.
-    #[error("no run {0}. `agentd list` shows the runs there are")]
+    #[error("there is no {0}, or its content was erased. `agentd list` shows the runs there are")]
     Unknown(RunId),
     /// The run has already ended.
     #[error("{0} has already ended")]

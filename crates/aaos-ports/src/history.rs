@@ -1,17 +1,29 @@
 //! What is made of a run's record: another run that goes its own way from a step on, the same run once more without
 //! effects, where the money went.
 
-use crate::goals::GoalError;
+use crate::goals::{GoalError, Submit};
 use aaos_core::{
     approval::Rule,
     budget::Budget,
+    capability::Capability,
     event::{Seq, StopReason},
     id::{AgentId, RoleName, RunId, SubtaskId},
     model::{ModelRef, Usage},
+    role::Role,
     time::Timestamp,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a run is carried out under, as it was when it was accepted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunTerms {
+    /// What was asked.
+    pub submit: Submit,
+    /// The roles.
+    pub roles: Vec<Role>,
+}
 
 /// A run to be continued from one of its steps under other terms. What is none stays as it was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,8 +36,12 @@ pub struct ForkOrder {
     pub turns_kept: u32,
     /// A model for every class, as `provider/model`.
     pub model: Option<String>,
+    /// All that the new run may do, beside what it does in its own directory.
+    pub grants: Vec<Capability>,
     /// Limits of the new run.
-    pub budget: Option<Budget>,
+    pub budget: Budget,
+    /// Limits of each role's agents together.
+    pub role_budgets: BTreeMap<RoleName, Budget>,
     /// Acts that wait for a person's approval, beside those that do in the other run.
     #[serde(default)]
     pub approve: Vec<Rule>,
@@ -113,6 +129,12 @@ pub trait History: Send + Sync {
     /// # Errors
     /// `Unknown`; `Invalid` if the run has no such step, or its bodies are gone; `Unavailable`.
     async fn fork(&self, order: ForkOrder) -> Result<RunId, GoalError>;
+
+    /// What a run is carried out under.
+    ///
+    /// # Errors
+    /// `Unknown`; `Invalid` if it is gone; `Unavailable`.
+    async fn terms(&self, run: RunId) -> Result<RunTerms, GoalError>;
 
     /// Carries a run out again, asking no model and performing nothing, and compares.
     ///

@@ -6,136 +6,29 @@
     reason = "criterion's macros make undocumented items; a bench fails by panicking"
 )]
 
+mod support;
+
 use aaos_core::{
-    budget::Budget,
     capability::{Charge, FileRight, Need, Table},
-    event::{Kind, Mode, Seq},
     id::{AgentId, GrantId},
-    model::{ModelRef, Purpose, Reply, Request},
-    money::MicroDollars,
+    model::Purpose,
     time::Timestamp,
 };
-use aaos_ports::{DeltaSink, Goals, Provider, ProviderError, Submit, WatchItem};
-use aaos_runtime::{Config, Deps, Models, Runtime};
-use aaos_testkit::{
-    backend::FakeBackend,
-    catalog::FakeCatalog,
-    clock::{FakeClock, FakeIds},
-    files::MemoryTree,
-    http::Pages,
-    journal::MemoryJournal,
-    provider::says,
-    secrets::FakeSecrets,
-};
-use async_trait::async_trait;
+use aaos_testkit::provider::says;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use futures::StreamExt;
 use serde_json::json;
-use std::{num::NonZeroUsize, sync::Arc};
 
-/// Answers at once and remembers nothing.
-struct Instantly {
-    plan: String,
-}
-
-#[async_trait]
-impl Provider for Instantly {
-    async fn complete(&self, request: &Request, _: &dyn DeltaSink) -> Result<Reply, ProviderError> {
-        Ok(match &request.purpose {
-            Purpose::Plan { .. } => says(&self.plan),
-            _ => says("done"),
-        })
-    }
-
-    async fn probe(&self, _: &ModelRef) -> Result<(), ProviderError> {
-        Ok(())
-    }
-
-    fn worst_case(&self, _: &Request) -> MicroDollars {
-        MicroDollars::ZERO
-    }
-
-    fn window(&self, _: &ModelRef) -> Option<u64> {
-        None
-    }
-
-    fn label(&self, _: &ModelRef) -> String {
-        "instant".to_owned()
-    }
-}
-
-/// A plan of so many independent subtasks that only answer.
-fn plan(subtasks: usize) -> String {
-    let subtask =
-        |number: usize| json!({ "id": format!("s{number}"), "task": "say done", "role": "talker" });
-    json!({ "subtasks": (0..subtasks).map(subtask).collect::<Vec<_>>(), "result": "s0" })
-        .to_string()
-}
-
-async fn runtime(subtasks: usize) -> Arc<Runtime> {
-    let talker = json!({ "name": "talker", "summary": "Answers.", "prompt": "Answer." });
-    let model = ModelRef {
-        provider: "instant".to_owned(),
-        model: "m".to_owned(),
-    };
-    let deps = Deps {
-        journal: Arc::new(MemoryJournal::new()),
-        provider: Arc::new(Instantly {
-            plan: plan(subtasks),
-        }),
-        models: Models::all(&model),
-        catalog: Arc::new(FakeCatalog::new(vec![talker]).unwrap()),
-        backend: Arc::new(FakeBackend::new(
-            Vec::new(),
-            MemoryTree::default(),
-            Arc::new(Pages::default()),
-        )),
-        tools: Vec::new(),
-        secrets: Arc::new(FakeSecrets::default()),
-        clock: Arc::new(FakeClock::default()),
-        ids: Arc::new(FakeIds::default()),
-        bell: None,
-        config: Config {
-            runs_dir: "/runs".to_owned(),
-            slots: NonZeroUsize::new(16).unwrap(),
-            workers_max: NonZeroUsize::new(8).unwrap(),
-            version: "0".to_owned(),
-            prices: "none".to_owned(),
-            budget_operator_day: Default::default(),
-            budget_day: Default::default(),
-            approval_expires: aaos_core::time::Span::from_secs(3_600),
-            effects_keyed: Vec::new(),
-        },
-    };
-    Runtime::start(deps).await.unwrap()
-}
-
-/// One goal from submit to its end. The runtime is new each time: a journal in memory grows.
+/// One goal of so many independent subtasks that only answer, from submit to its end. The runtime is new each time: a
+/// journal in memory grows.
 async fn goal(subtasks: usize) {
-    let runtime = runtime(subtasks).await;
-    let submit = Submit {
-        goal: "do it".to_owned(),
-        base: "/home/op".to_owned(),
-        operator: 1000,
-        profile: "bench".to_owned(),
-        grants: vec!["file_read: /home/op/**".parse().unwrap()],
-        budget: Budget {
-            tokens: u64::MAX,
-            ..Budget::default()
-        },
-        role_budgets: Default::default(),
-        park: false,
-        approve: Vec::new(),
-        mode: Some(Mode::Plan),
-        model: None,
+    let plan = support::plan(subtasks, "talker");
+    let talker = json!({ "name": "talker", "summary": "Answers.", "prompt": "Answer." });
+    let model = move |request: &aaos_core::model::Request| match &request.purpose {
+        Purpose::Plan { .. } => says(&plan),
+        _ => says("done"),
     };
-    let id = runtime.submit(submit).await.unwrap();
-    let mut watch = runtime.watch(id, Seq(0));
-    while let Some(Ok(WatchItem::Event(event))) = watch.next().await {
-        if matches!(event.kind, Kind::RunFinished { .. }) {
-            return;
-        }
-    }
+    let runtime = support::runtime(model, talker, Vec::new()).await;
+    support::finished(&runtime, "file_read: /home/op/**").await;
 }
 
 fn goals(criterion: &mut Criterion) {

@@ -6,73 +6,34 @@
     reason = "criterion's macros make undocumented items; a bench fails by panicking"
 )]
 
+mod support;
+
 use aaos_core::{
-    budget::Budget,
-    event::{Kind, Mode, Seq},
-    model::{ModelRef, Purpose, Reply, Request},
-    money::MicroDollars,
+    model::{Purpose, Reply, Request},
     tool::{Effect, Recovery, ToolSpec},
 };
-use aaos_ports::{
-    AnyTool, DeltaSink, Goals, History, Powers, Provider, ProviderError, Submit, ToolError,
-    ToolOutput, WatchItem,
-};
-use aaos_runtime::{Config, DayLimit, Deps, Models, Runtime};
-use aaos_testkit::{
-    backend::FakeBackend,
-    catalog::FakeCatalog,
-    clock::{FakeClock, FakeIds},
-    files::MemoryTree,
-    http::Pages,
-    journal::MemoryJournal,
-    provider::{calls, says},
-    secrets::FakeSecrets,
-};
+use aaos_ports::{AnyTool, History, Powers, ToolError, ToolOutput};
+use aaos_runtime::Runtime;
+use aaos_testkit::provider::{calls, says};
 use async_trait::async_trait;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use futures::StreamExt;
 use serde_json::json;
-use std::{num::NonZeroUsize, sync::Arc};
+use std::sync::Arc;
 
 /// Subtasks of the run, and tool calls of each.
 const SUBTASKS: usize = 100;
 const CALLS: usize = 10;
 
 /// Calls a tool so many times and is done.
-struct Busy;
-
-#[async_trait]
-impl Provider for Busy {
-    async fn complete(&self, request: &Request, _: &dyn DeltaSink) -> Result<Reply, ProviderError> {
-        if let Purpose::Plan { .. } = &request.purpose {
-            let subtask = |number: usize| json!({ "id": format!("s{number}"), "task": "be busy", "role": "worker" });
-            let subtasks: Vec<_> = (0..SUBTASKS).map(subtask).collect();
-            return Ok(says(
-                &json!({ "subtasks": subtasks, "result": "s0" }).to_string(),
-            ));
-        }
-        let turn = request.messages.len() / 2;
-        Ok(if turn < CALLS {
-            calls(&[("noop", json!({ "number": turn }))])
-        } else {
-            says("done")
-        })
+fn busy(request: &Request) -> Reply {
+    if let Purpose::Plan { .. } = &request.purpose {
+        return says(&support::plan(SUBTASKS, "worker"));
     }
-
-    async fn probe(&self, _: &ModelRef) -> Result<(), ProviderError> {
-        Ok(())
-    }
-
-    fn worst_case(&self, _: &Request) -> MicroDollars {
-        MicroDollars::ZERO
-    }
-
-    fn window(&self, _: &ModelRef) -> Option<u64> {
-        None
-    }
-
-    fn label(&self, _: &ModelRef) -> String {
-        "busy".to_owned()
+    let turn = request.messages.len() / 2;
+    if turn < CALLS {
+        calls(&[("noop", json!({ "number": turn }))])
+    } else {
+        says("done")
     }
 }
 
@@ -96,10 +57,6 @@ impl AnyTool for Noop {
 async fn runtime() -> Arc<Runtime> {
     let worker = json!({ "name": "worker", "summary": "Works.", "prompt": "Work.",
         "capabilities": ["tool: noop"], "limits": { "turns_max": 40 } });
-    let model = ModelRef {
-        provider: "busy".to_owned(),
-        model: "m".to_owned(),
-    };
     let tool: Arc<dyn AnyTool> = Arc::new(Noop(ToolSpec {
         name: "noop".parse().unwrap(),
         summary: "Does nothing.".to_owned(),
@@ -109,54 +66,7 @@ async fn runtime() -> Arc<Runtime> {
         recovery: Recovery::ByEffect,
         deadline: aaos_ports::tool::DEADLINE,
     }));
-    let http = Arc::new(Pages::default());
-    let deps = Deps {
-        journal: Arc::new(MemoryJournal::new()),
-        provider: Arc::new(Busy),
-        models: Models::all(&model),
-        catalog: Arc::new(FakeCatalog::new(vec![worker]).unwrap()),
-        backend: Arc::new(FakeBackend::new(
-            vec![Arc::clone(&tool)],
-            MemoryTree::default(),
-            http,
-        )),
-        tools: vec![tool],
-        secrets: Arc::new(FakeSecrets::default()),
-        clock: Arc::new(FakeClock::default()),
-        ids: Arc::new(FakeIds::default()),
-        bell: None,
-        config: Config {
-            runs_dir: "/runs".to_owned(),
-            slots: NonZeroUsize::new(16).unwrap(),
-            workers_max: NonZeroUsize::new(8).unwrap(),
-            version: "0".to_owned(),
-            prices: "none".to_owned(),
-            budget_operator_day: DayLimit::default(),
-            budget_day: DayLimit::default(),
-            approval_expires: aaos_core::approval::EXPIRES_AFTER,
-            effects_keyed: Vec::new(),
-        },
-    };
-    Runtime::start(deps).await.unwrap()
-}
-
-fn goal() -> Submit {
-    Submit {
-        goal: "be busy".to_owned(),
-        base: "/home/op".to_owned(),
-        operator: 1000,
-        profile: "default".to_owned(),
-        grants: vec!["tool: *".parse().unwrap()],
-        budget: Budget {
-            tokens: u64::MAX,
-            ..Budget::default()
-        },
-        role_budgets: Default::default(),
-        park: false,
-        approve: Vec::new(),
-        mode: Some(Mode::Plan),
-        model: None,
-    }
+    support::runtime(busy, worker, vec![tool]).await
 }
 
 fn replay(bench: &mut Criterion) {
@@ -166,15 +76,7 @@ fn replay(bench: &mut Criterion) {
         .unwrap();
     let (runtime, run) = tokio.block_on(async {
         let runtime = runtime().await;
-        let run = runtime.submit(goal()).await.unwrap();
-        let mut watch = runtime.watch(run, Seq(0));
-        while let Some(Ok(item)) = watch.next().await {
-            if let WatchItem::Event(event) = item
-                && matches!(event.kind, Kind::RunFinished { .. })
-            {
-                break;
-            }
-        }
+        let run = support::finished(&runtime, "tool: *").await;
         (runtime, run)
     });
     let whole = tokio.block_on(runtime.replay(run)).unwrap();

@@ -173,7 +173,8 @@ impl Run {
             .plan
             .subtasks
             .iter()
-            .map(|s| (s.id.clone(), s.clone()))
+            .enumerate()
+            .map(|(position, subtask)| (subtask.id.clone(), (position, subtask.clone())))
             .collect();
         let mut effects = walk.step(&Input::Begin);
         let mut told_to_stop = false;
@@ -181,14 +182,14 @@ impl Run {
             for effect in std::mem::take(&mut effects) {
                 match effect {
                     Effect::Launch(id) => {
-                        let Some(subtask) = by_id.get(&id) else {
+                        let Some((position, subtask)) = by_id.get(&id) else {
                             continue;
                         };
                         let job = subtask::Job {
                             subtask: subtask.clone(),
                             outputs: progress.inputs_of(subtask),
                             rung: progress.rungs.get(&id).copied().unwrap_or(0),
-                            place: progress.place_of(&id),
+                            place: progress.place_of(&id, *position),
                             started: progress.started.get(&id).map(|started| started.cause),
                         };
                         let run = Arc::clone(self);

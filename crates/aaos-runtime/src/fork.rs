@@ -98,9 +98,9 @@ fn changed(terms: Result<Terms, Failure>, order: &ForkOrder) -> Result<Terms, Go
         terms.models = goals::models_named(text)?;
         terms.submit.model = Some(text.clone());
     }
-    if let Some(budget) = order.budget {
-        terms.submit.budget = budget;
-    }
+    terms.submit.grants.clone_from(&order.grants);
+    terms.submit.budget = order.budget;
+    terms.submit.role_budgets.clone_from(&order.role_budgets);
     for rule in &order.approve {
         if !terms.submit.approve.contains(rule) {
             terms.submit.approve.push(rule.clone());
@@ -161,7 +161,7 @@ async fn still_there(runtime: &Runtime, run: RunId, past: &[Event]) -> Result<()
     Ok(())
 }
 
-/// What the new run is granted: what the operator gave the other, and its own folder.
+/// What the new run is granted, its own folder included.
 fn granted(
     runtime: &Runtime,
     id: RunId,
@@ -196,7 +196,7 @@ async fn begin(
     Ok(())
 }
 
-fn invalid(failure: Failure) -> GoalError {
+pub(crate) fn invalid(failure: Failure) -> GoalError {
     match failure {
         Failure::Unrecoverable { problem, next_step } => GoalError::Invalid { problem, next_step },
         Failure::Journal { message } => GoalError::Unavailable { reason: message },

@@ -1,8 +1,12 @@
 //! What is made of the record: forks, replays, and where the money went.
 
-use crate::{fork, goals::Runtime, recover, replay, spending};
-use aaos_core::{id::RunId, time::Timestamp};
-use aaos_ports::{ForkOrder, GoalError, History, Replayed, Spending};
+use crate::{fork, goals::Runtime, recover, replay, spending, terms::Terms};
+use aaos_core::{
+    event::{RunView, Seq},
+    id::RunId,
+    time::Timestamp,
+};
+use aaos_ports::{Filter, ForkOrder, GoalError, History, Replayed, RunTerms, Spending};
 use async_trait::async_trait;
 
 #[async_trait]
@@ -11,6 +15,19 @@ impl History for Runtime {
         // The semaphore is never closed.
         let _turn = self.shared.records.acquire().await;
         fork::fork(self, order).await
+    }
+
+    async fn terms(&self, run: RunId) -> Result<RunTerms, GoalError> {
+        let filter = Filter {
+            run: Some(run),
+            ..Filter::default()
+        };
+        let first = self.shared.deps.journal.read(&filter, Seq(0), 1).await?;
+        let view = first.first().and_then(RunView::begin);
+        let view = view.ok_or(GoalError::Unknown(run))?;
+        let terms = Terms::load(&self.shared, &view.terms).await;
+        let Terms { submit, roles, .. } = terms.map_err(fork::invalid)?;
+        Ok(RunTerms { submit, roles })
     }
 
     async fn replay(&self, run: RunId) -> Result<Replayed, GoalError> {

@@ -10,12 +10,12 @@
 use crate::record::Who;
 use aaos_core::{
     approval::{Answer, Settlement},
-    event::{Event, Kind, StopReason},
+    event::{Event, Kind, StopReason, WorkTimes},
     failure::Failure,
     id::{AgentId, CallId, GrantId},
     model::ModelRef,
     money::MicroDollars,
-    time::Timestamp,
+    time::{Span, Timestamp},
     tool::Effect,
 };
 use std::{
@@ -97,6 +97,7 @@ struct Lines {
     run: VecDeque<Kind>,
     agents: BTreeMap<AgentId, Line>,
     calls: BTreeMap<CallId, CallPast>,
+    times: WorkTimes,
 }
 
 /// An agent's line.
@@ -113,23 +114,18 @@ impl Past {
     /// Takes up the next event of the run, in the journal's order.
     pub(crate) fn take_up(&self, event: &Event) {
         let mut lines = self.lines();
-        match (event.subject.agent, event.subject.call) {
-            (_, Some(call)) => lines.calls.entry(call).or_default().apply(event),
-            (Some(agent), None) => {
-                lines.take_up(agent, &event.kind);
-            }
-            (None, None) if matches!(event.kind, Kind::PlanProduced { .. }) => lines.run.clear(),
-            (None, None) if is_step(&event.kind) => lines.run.push_back(event.kind.clone()),
-            (None, None) => {}
-        }
+        lines.times.take_up(event);
+        lines.take_up(event);
     }
 
-    /// Takes up, in order, what an agent that has not begun begins with: a piece of another's record.
+    /// Takes up, in order, what an agent that has not begun begins with: a piece of another's record. How long that took
+    /// is the other's.
     pub(crate) fn hand_down(&self, event: &Event) {
+        let mut lines = self.lines();
         if let Some(agent) = event.subject.agent {
-            self.lines().agents.entry(agent).or_default();
+            lines.agents.entry(agent).or_default();
         }
-        self.take_up(event);
+        lines.take_up(event);
     }
 
     /// Forgets agents that nobody will ask about any more, and their calls.
@@ -155,6 +151,11 @@ impl Past {
     pub(crate) fn has_begun(&self, agent: AgentId) -> bool {
         let lines = self.lines();
         lines.agents.get(&agent).is_some_and(|line| line.begun)
+    }
+
+    /// How long an agent was at work under earlier daemons.
+    pub(crate) fn worked(&self, agent: AgentId) -> Span {
+        self.lines().times.of(agent)
     }
 
     /// How an agent ended, if it has.
@@ -282,8 +283,18 @@ impl Lines {
         }
     }
 
+    fn take_up(&mut self, event: &Event) {
+        match (event.subject.agent, event.subject.call) {
+            (_, Some(call)) => self.calls.entry(call).or_default().apply(event),
+            (Some(agent), None) => self.take_up_step(agent, &event.kind),
+            (None, None) if matches!(event.kind, Kind::PlanProduced { .. }) => self.run.clear(),
+            (None, None) if is_step(&event.kind) => self.run.push_back(event.kind.clone()),
+            (None, None) => {}
+        }
+    }
+
     /// Takes up an agent's event. Only its beginning, or what stands for it, begins a line.
-    fn take_up(&mut self, agent: AgentId, kind: &Kind) {
+    fn take_up_step(&mut self, agent: AgentId, kind: &Kind) {
         let begins = matches!(
             kind,
             Kind::AgentSpawned { .. } | Kind::CapabilityRefused { .. } | Kind::BudgetRefused { .. }

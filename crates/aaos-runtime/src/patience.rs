@@ -11,6 +11,8 @@ use tokio::{
 #[derive(Clone)]
 pub(crate) struct Patience {
     began: Instant,
+    /// How long it had been at work before that, under earlier daemons.
+    before: Span,
     waits: Arc<watch::Sender<Waits>>,
     above: Option<Arc<Self>>,
 }
@@ -58,6 +60,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             began: timer(),
+            before: Span::ZERO,
             waits: Arc::default(),
             above: None,
         }
@@ -65,10 +68,11 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// One whose waits are also waits of this one.
-    pub(crate) fn below(&self) -> Self {
+    /// One whose waits are also waits of this one. It had been at work for so long `before`.
+    pub(crate) fn below(&self, before: Span) -> Self {
         Self {
             began: timer(),
+            before,
             waits: Arc::default(),
             above: Some(Arc::new(self.clone())),
         }
@@ -80,9 +84,11 @@ impl Patience {
         Wait(self.clone())
     }
 
-    /// Returns when `limit` has passed, waits left out.
+    /// Returns when `limit` has passed, waits left out, and what it had been at work before taken off.
     pub(crate) async fn elapsed(&self, limit: Span) {
-        let mut left = limit.as_duration();
+        let mut left = limit
+            .as_duration()
+            .saturating_sub(self.before.as_duration());
         let mut waits = self.waits.subscribe();
         loop {
             // The sender lives as long as this, so neither wait can fail.
@@ -97,10 +103,11 @@ impl Patience {
         }
     }
 
-    /// How long it has been at work since it began, waits left out.
+    /// How long it has been at work, waits left out.
     pub(crate) fn worked(&self) -> Span {
-        let whole = timer().saturating_duration_since(self.began);
-        let worked = whole.saturating_sub(self.waits.borrow().total());
+        let since = timer().saturating_duration_since(self.began);
+        let since = since.saturating_sub(self.waits.borrow().total());
+        let worked = since.saturating_add(self.before.as_duration());
         Span::from_micros(u64::try_from(worked.as_micros()).unwrap_or(u64::MAX))
     }
 
@@ -125,7 +132,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waiting_for_the_operator_does_not_count_above_either() {
         let run = Patience::default();
-        let agent = run.below();
+        let agent = run.below(Span::ZERO);
         let began = timer();
         let waiting = agent.clone();
         tokio::spawn(async move {
@@ -137,5 +144,16 @@ mod tests {
         assert_eq!((timer() - began).as_secs(), 1_010);
         let ten = Span::from_secs(10);
         assert_eq!((run.worked(), agent.worked()), (ten, ten));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_worked_before_is_taken_off() {
+        let agent = Patience::default().below(Span::from_secs(30));
+        let began = timer();
+        agent.elapsed(Span::from_secs(40)).await;
+        assert_eq!((timer() - began).as_secs(), 10);
+        assert_eq!(agent.worked(), Span::from_secs(40));
+        agent.elapsed(Span::from_secs(20)).await;
+        assert_eq!((timer() - began).as_secs(), 10, "nothing is left");
     }
 }

@@ -65,7 +65,7 @@ struct RunSpawn {
 impl Spawn for RunSpawn {
     async fn spawn(&self, child: Child) -> Result<Value, PowerError> {
         let child_role = child.role.clone();
-        let rests_on = self.gate.admit_on(&Need::Spawn(child_role.clone()))?;
+        let rests_on = self.gate.admit_on(&Need::Spawn(child_role.clone())).await?;
         let what = format!("starting {}", child.role);
         let failed = |failure: Failure| PowerError::Io {
             what: what.clone(),
@@ -173,7 +173,7 @@ impl RunSpawn {
             limit,
             deadline,
             ending,
-            patience: self.patience.below(),
+            patience: self.patience.below(self.run.past.worked(agent)),
             cause,
             rests_on,
         })

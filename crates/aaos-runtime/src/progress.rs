@@ -179,14 +179,11 @@ impl Progress {
             .collect()
     }
 
-    /// Where the subtask's next agent stands in the run.
-    pub(crate) fn place_of(&self, id: &SubtaskId) -> lineage::Place {
-        let position = self.plan.subtasks.iter().position(|known| known.id == *id);
+    /// Where the next agent of the plan's subtask at this position stands in the run.
+    pub(crate) fn place_of(&self, id: &SubtaskId, position: usize) -> lineage::Place {
         lineage::Place {
             plan: self.replans,
-            position: position
-                .and_then(|position| u32::try_from(position).ok())
-                .unwrap_or(u32::MAX),
+            position: u32::try_from(position).unwrap_or(u32::MAX),
             attempt: self.started.get(id).map_or(0, |started| started.attempts),
         }
     }

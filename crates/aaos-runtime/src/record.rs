@@ -11,9 +11,12 @@ use aaos_core::{
 use aaos_ports::{Durability, JournalError};
 use std::{
     collections::BTreeSet,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
 };
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
+use tokio_util::task::TaskTracker;
 
 /// Whose events these are.
 #[derive(Clone, Copy, Default)]
@@ -106,6 +109,44 @@ fn fold(view: &Mutex<RunView>, drafts: Vec<Draft>, last: Seq) {
     }
 }
 
+/// Work that goes on in a task of its own if whoever waits for it goes away. While somebody waits it needs no task, and
+/// no thread is woken for one.
+struct Outlasting<'a, F: Future<Output: Send> + Send + 'static> {
+    work: Option<Pin<Box<F>>>,
+    tasks: &'a TaskTracker,
+}
+
+impl<'a, F: Future<Output: Send> + Send + 'static> Outlasting<'a, F> {
+    fn new(work: F, tasks: &'a TaskTracker) -> Self {
+        let work = Some(Box::pin(work));
+        Self { work, tasks }
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Outlasting<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(work) = &mut self.work else {
+            return Poll::Pending;
+        };
+        let polled = work.as_mut().poll(context);
+        if polled.is_ready() {
+            self.work = None;
+        }
+        polled
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Outlasting<'_, F> {
+    fn drop(&mut self) {
+        // Without an executor the process is at its end, and the next start goes on from what the journal has.
+        if let (Some(work), Ok(here)) = (self.work.take(), Handle::try_current()) {
+            self.tasks.spawn_on(work, &here);
+        }
+    }
+}
+
 impl Run {
     /// Waits until an agent, or the run itself, has nothing in flight.
     pub(crate) async fn quiet(&self, agent: Option<AgentId>) {
@@ -177,8 +218,7 @@ impl Run {
         let (shared, view) = (Arc::clone(&self.shared), Arc::clone(&self.view));
         let (debtor, flight) = (Arc::clone(&self.owed), Arc::clone(&self.flight));
         let held = self.children.token();
-        // What has begun to be recorded is recorded and seen, even if whoever records it is stopped meanwhile.
-        let recording = self.shared.tasks.spawn(async move {
+        let recording = async move {
             let _held = held;
             let appended = shared.deps.journal.append(drafts.clone(), sure).await;
             let failed = appended.is_err();
@@ -188,10 +228,9 @@ impl Run {
                 Err(_) => debtor.put_back(owed),
             }
             appended
-        });
-        let appended = recording.await.map_err(|error| Failure::Journal {
-            message: error.to_string(),
-        })?;
+        };
+        // What has begun to be recorded is recorded and seen, even if whoever records it is stopped meanwhile.
+        let appended = Outlasting::new(recording, &self.shared.tasks).await;
         appended.map_err(|error| {
             // With a gap in its record nothing of the run may follow. It goes on from what is recorded.
             self.suspend();
@@ -241,6 +280,7 @@ impl Run {
             | Kind::ConnectionRefused { .. }
             | Kind::ConnectionsOmitted { .. }
             | Kind::CapabilityDenied { .. }
+            | Kind::CapabilityCharged { .. }
             | Kind::RunStopRequested { .. }
             | Kind::ApprovalAnswered { .. }
             | Kind::BudgetRaised { .. } => true,

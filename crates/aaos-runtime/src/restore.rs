@@ -207,6 +207,13 @@ impl Restoring {
                     self.calls.insert(call, (agent, grants.clone()));
                 }
             }
+            Kind::CapabilityCharged { grant } => {
+                table.restore_use(*grant, 1, 0, event.time);
+                let call = event.subject.call;
+                if let Some((_, charged)) = call.and_then(|call| self.calls.get_mut(&call)) {
+                    charged.push(*grant);
+                }
+            }
             Kind::ToolResult { took, .. } => {
                 let open = event
                     .subject
@@ -233,6 +240,7 @@ impl Restoring {
             Kind::CapabilityRevoked {
                 operator: Some(_), ..
             }
+            | Kind::CapabilityCharged { .. }
             | Kind::ConnectionAllowed { .. }
             | Kind::ConnectionRefused { .. }
             | Kind::WorkerStarted { .. }

@@ -139,8 +139,9 @@ async fn once(
     let limit = Span::from_secs(u64::from(manifest.limits.wall_clock_s));
     let limit = own.map_or(limit, |own| own.min(limit));
     let limit = park::time_of_role(run, &role.name, limit);
+    let agent = run.id.agent(place);
     let task = Task {
-        agent: run.id.agent(place),
+        agent,
         parent: run.root,
         subtask: Some(job.subtask.id.clone()),
         manifest: manifest.clone(),
@@ -148,7 +149,7 @@ async fn once(
         limit,
         deadline: run.shared.now().after(limit),
         ending: run.ending.below(),
-        patience: run.patience.below(),
+        patience: run.patience.below(run.past.worked(agent)),
         cause,
         rests_on: None,
     };

@@ -42,13 +42,25 @@ fn said(name: &str, request: &Request, _: usize) -> Reply {
     }
 }
 
+fn grants(lines: &[&str]) -> Vec<aaos_core::capability::Capability> {
+    lines.iter().map(|line| line.parse().unwrap()).collect()
+}
+
 fn order(run: RunId, at: &str, turns_kept: u32) -> ForkOrder {
     ForkOrder {
         run,
         at: at.parse().unwrap(),
         turns_kept,
         model: None,
-        budget: None,
+        grants: grants(&[
+            "tool: *",
+            "file_read: /home/op/**",
+            "file_write: /home/op/**",
+            "spawn: *",
+            "http: GET *",
+        ]),
+        budget: Budget::default(),
+        role_budgets: Default::default(),
         approve: Vec::new(),
         operator: 1000,
     }
@@ -96,7 +108,7 @@ async fn another_model_and_another_budget_hold_from_the_step_on() {
     };
     let order = ForkOrder {
         model: Some("fake/other".to_owned()),
-        budget: Some(budget),
+        budget,
         ..order(told.id, "work", 0)
     };
     let forked = world.runtime.fork(order).await.unwrap();
@@ -295,6 +307,25 @@ async fn an_order_that_cannot_be_followed_says_what_would_do() {
     let erased = refused(order(told.id, "work", 0)).await;
     assert!(erased.contains("gone"), "{erased}");
     assert_eq!(world.journal.events().len(), events, "nothing is begun");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fork_may_do_what_it_is_granted_and_not_what_the_other_run_was() {
+    let (world, told) = story().run().await;
+    let done = changes(&world);
+    let granted = grants(&["tool: echo", "tool: file_*", "file_read: /home/op/**"]);
+    let order = ForkOrder {
+        grants: granted.clone(),
+        ..order(told.id, "work", 0)
+    };
+    let forked = world.runtime.fork(order).await.unwrap();
+    let fork = world.end_of(forked).await;
+    let denied = |kind: &Kind| matches!(kind, Kind::ToolRejected { tool, .. } | Kind::CapabilityDenied { tool, .. } if tool == "change");
+    assert_eq!((fork.count(denied), changes(&world)), (1, done));
+    assert_eq!(
+        world.runtime.terms(forked).await.unwrap().submit.grants,
+        granted
+    );
 }
 
 #[tokio::test(start_paused = true)]

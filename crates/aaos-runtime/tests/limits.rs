@@ -21,6 +21,19 @@ fn tireless() -> serde_json::Value {
         "limits": { "turns_max": 10_000, "output_tokens_max": 10 } })
 }
 
+/// The failure of a run that reached this limit.
+fn over(kind: LimitKind, limit: u64) -> Failure {
+    Failure::Limit { kind, limit }
+}
+
+/// A model that thinks so many seconds about a turn, and about nothing else.
+fn turns_take(seconds: u64) -> impl Fn(&Request) -> Duration {
+    move |request| match request.purpose {
+        Purpose::Turn { .. } => Duration::from_secs(seconds),
+        _ => Duration::ZERO,
+    }
+}
+
 fn refused(told: &Told, kind: LimitKind) -> (u64, u64, u64) {
     let found = told.kinds().find_map(|event| match event {
         Kind::BudgetRefused {
@@ -41,13 +54,7 @@ async fn tool_calls_stop_exactly_at_the_limit() {
         .budget(|budget| budget.calls = 7)
         .run()
         .await;
-    assert_eq!(
-        told.failure(),
-        &Failure::Limit {
-            kind: LimitKind::Calls,
-            limit: 7
-        }
-    );
+    assert_eq!(told.failure(), &over(LimitKind::Calls, 7));
     assert_eq!(world.acts.all().len(), 7);
     assert_eq!(refused(&told, LimitKind::Calls), (7, 7, 1));
 }
@@ -62,13 +69,7 @@ async fn tokens_stop_before_the_request_that_might_go_over() {
         .budget(limit)
         .run()
         .await;
-    assert_eq!(
-        told.failure(),
-        &Failure::Limit {
-            kind: LimitKind::Tokens,
-            limit: 20_000
-        }
-    );
+    assert_eq!(told.failure(), &over(LimitKind::Tokens, 20_000));
     let (allowed, used, wanted) = refused(&told, LimitKind::Tokens);
     assert!(used <= allowed && used + wanted > allowed);
     assert_eq!(
@@ -90,13 +91,7 @@ async fn money_stops_before_the_request_that_might_go_over() {
         .budget(limit)
         .run()
         .await;
-    assert_eq!(
-        told.failure(),
-        &Failure::Limit {
-            kind: LimitKind::Cost,
-            limit: 16_484
-        }
-    );
+    assert_eq!(told.failure(), &over(LimitKind::Cost, 16_484));
     let (allowed, used, wanted) = refused(&told, LimitKind::Cost);
     assert!(used <= allowed && used + wanted > allowed && wanted == 16_300);
     assert_eq!(used, world.requests().len() as u64 * USAGE.cost.0);
@@ -108,13 +103,7 @@ async fn a_budget_too_small_for_a_plan_asks_no_model() {
         .budget(|budget| budget.tokens = 100)
         .run()
         .await;
-    assert_eq!(
-        told.failure(),
-        &Failure::Limit {
-            kind: LimitKind::Tokens,
-            limit: 100
-        }
-    );
+    assert_eq!(told.failure(), &over(LimitKind::Tokens, 100));
     assert!(world.requests().is_empty());
     assert!(!told.has(|kind| matches!(kind, Kind::ModelRequested { .. })));
 }
@@ -129,13 +118,7 @@ async fn agents_stop_exactly_at_the_limit() {
         .budget(|budget| budget.agents = 4)
         .run()
         .await;
-    assert_eq!(
-        told.failure(),
-        &Failure::Limit {
-            kind: LimitKind::Agents,
-            limit: 4
-        }
-    );
+    assert_eq!(told.failure(), &over(LimitKind::Agents, 4));
     assert_eq!(
         told.count(|kind| matches!(kind, Kind::AgentSpawned { .. })),
         4
@@ -203,24 +186,14 @@ async fn children_of_children_stop_exactly_at_the_depth() {
 
 #[tokio::test(start_paused = true)]
 async fn the_runs_time_ends_everything_in_order() {
-    let slow = |request: &Request| {
-        Duration::from_secs(if matches!(request.purpose, Purpose::Turn { .. }) {
-            50
-        } else {
-            0
-        })
-    };
     let subtasks = plan(&[talk("a", &[]), talk("b", &["a"]), talk("c", &["b"])]);
     let limit = |budget: &mut Budget| budget.wall_clock = Span::from_secs(70);
     let (world, told) = planned(subtasks, |name, _| says(name))
-        .delay(slow)
+        .delay(turns_take(50))
         .budget(limit)
         .run()
         .await;
-    let expected = Failure::Limit {
-        kind: LimitKind::WallClock,
-        limit: 70_000,
-    };
+    let expected = over(LimitKind::WallClock, 70_000);
     assert_eq!(told.failure(), &expected);
     assert_eq!(told.subtask_failure("b"), &expected);
     assert_eq!((told.starts("b"), told.starts("c")), (1, 0));
@@ -237,13 +210,7 @@ async fn a_planner_that_hangs_ends_with_the_runs_time() {
         .delay(|_| Duration::from_secs(1 << 40))
         .run()
         .await;
-    assert_eq!(
-        told.failure(),
-        &Failure::Limit {
-            kind: LimitKind::WallClock,
-            limit: 3_600_000
-        }
-    );
+    assert_eq!(told.failure(), &over(LimitKind::WallClock, 3_600_000));
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,16 +218,9 @@ async fn the_earliest_deadline_goes_first_when_models_are_few() {
     let mut hurried = talk("hurried", &[]);
     hurried["ttl"] = json!({ "wall_clock_s": 200 });
     let subtasks = plan(&[talk("a", &[]), talk("b", &[]), talk("c", &[]), hurried]);
-    let slow = |request: &Request| {
-        Duration::from_secs(if matches!(request.purpose, Purpose::Turn { .. }) {
-            60
-        } else {
-            0
-        })
-    };
     let (_, told) = planned(subtasks, |name, _| says(name))
         .slots(1)
-        .delay(slow)
+        .delay(turns_take(60))
         .run()
         .await;
     assert_eq!(told.text(), "hurried");

@@ -181,10 +181,10 @@ async fn runs_that_failed_fail_again_for_the_same_reason() {
     assert_eq!(quietly(&world_, told.id).await.divergence, None);
 
     let refused = world(|_, _| {
-        Err(aaos_ports::ProviderError(Box::new(Failure::GoalRefused {
+        Err(aaos_ports::ProviderError::free(Failure::GoalRefused {
             reason: "not mine".to_owned(),
             ways_on: Vec::new(),
-        })))
+        }))
     });
     let (world_, told) = refused.run().await;
     assert!(matches!(told.failure(), Failure::GoalRefused { .. }));

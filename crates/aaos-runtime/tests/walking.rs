@@ -7,7 +7,7 @@
 )]
 
 mod world;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use world::*;
 
 #[tokio::test(start_paused = true)]
@@ -28,9 +28,7 @@ async fn independents_start_before_either_ends_and_a_dependent_waits_for_both() 
 async fn a_thousand_ready_subtasks_queue_for_eight_workers_and_all_finish() {
     let names: Vec<String> = (0..1000).map(|number| format!("s{number}")).collect();
     let subtasks: Vec<_> = names.iter().map(|name| talk(name, &[])).collect();
-    let begun = Instant::now();
     let (_, told) = planned(plan(&subtasks), |name, _| says(name)).run().await;
-    let took = begun.elapsed();
     assert_eq!(told.text(), "s999");
     let mut running = 0_i32;
     for kind in told.kinds() {
@@ -41,7 +39,6 @@ async fn a_thousand_ready_subtasks_queue_for_eight_workers_and_all_finish() {
         };
         assert!(running <= 8, "more subtasks than workers");
     }
-    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -366,11 +366,15 @@ impl RunView {
             Kind::RunStopRequested { .. } if !self.state.is_final() => {
                 self.state = RunState::Stopping
             }
-            Kind::RunFinished { outcome, .. } => {
+            Kind::RunFinished { outcome, usage } => {
                 self.state = match outcome {
                     Outcome::Succeeded { .. } => RunState::Succeeded,
                     Outcome::Failed { .. } => RunState::Failed,
                 };
+                // Whoever reads nothing but how runs began and ended has it from here alone.
+                if self.usage == Usage::default() {
+                    self.usage = *usage;
+                }
                 self.finished = Some(event.time);
                 self.outcome = Some(outcome.clone());
                 self.parked = None;
@@ -849,6 +853,20 @@ mod tests {
             .then(None, Kind::RunStopRequested { operator: 1000 })
             .then(None, planned("y"));
         assert_eq!(ended.view().state, RunState::Failed);
+    }
+
+    #[test]
+    fn the_beginning_and_the_end_alone_tell_what_a_run_cost() {
+        let spent = Usage {
+            input_tokens: 3_200,
+            ..Usage::default()
+        };
+        let end = Kind::RunFinished {
+            outcome: failed(),
+            usage: spent,
+        };
+        let view = Story::new().then(None, end).view();
+        assert_eq!((view.state, view.usage), (RunState::Failed, spent));
     }
 
     #[test]

@@ -347,6 +347,11 @@ pub enum Kind {
         /// Why, in words.
         reason: String,
     },
+    /// A call took a further use of a grant, beside those its intent names, and uses of it are counted.
+    CapabilityCharged {
+        /// The grant it was charged to.
+        grant: GrantId,
+    },
     /// A capability and all derived from it ended.
     CapabilityRevoked {
         /// The handle that was revoked.
@@ -398,7 +403,8 @@ pub enum Kind {
         /// Why.
         failure: Failure,
     },
-    /// Nobody waits for a model's answer any more. What it cost is not known, so all that was reserved counts as spent.
+    /// A model's answer broke off, or nobody waits for it any more. What it cost is not known, so all that was reserved counts
+    /// as spent.
     ModelAbandoned {
         /// The model.
         model: ModelRef,
@@ -691,6 +697,7 @@ impl Kind {
             | Self::ContextSummarizationFailed { .. }
             | Self::RunStopRequested { .. } => Severity::Warning,
             Self::CapabilityGranted { .. }
+            | Self::CapabilityCharged { .. }
             | Self::ModelRequested { .. }
             | Self::UsageReported { .. }
             | Self::OutputFound { .. }

@@ -3,12 +3,14 @@
 mod fold;
 mod kind;
 mod waiting;
+mod worktime;
 
 pub use fold::{AgentView, RunState, RunView, SubtaskState, SubtaskView};
 pub use kind::{
     BackendName, Fork, GrantUse, Kind, Mode, ModeSource, Outcome, Severity, StopReason,
 };
 pub use waiting::{Parked, Waiting, WaitsFor};
+pub use worktime::WorkTimes;
 
 use crate::{
     id::{AgentId, CallId, RunId},

@@ -69,7 +69,7 @@ pub struct Parked {
 
 /// Longest time between two events that counts as time at work: longer than any one model request or call takes, so
 /// that a clock that jumps ahead does not use up a run's time.
-const STEP_MAX: Span = Span::from_secs(3_600);
+pub(super) const STEP_MAX: Span = Span::from_secs(3_600);
 
 impl RunView {
     /// What a restart, a limit or the operator's purse does to it.
@@ -160,7 +160,7 @@ impl RunView {
                 since: event.time,
                 what,
             });
-        } else if ends(&event.kind) {
+        } else if ends_waiting(&event.kind) {
             self.waiting.retain(|waiting| waiting.call != call);
         }
     }
@@ -237,8 +237,16 @@ fn begins(kind: &Kind) -> Option<(String, WaitsFor)> {
     }
 }
 
+/// Whether an act begins to wait for the operator with this event.
+pub(super) const fn begins_to_wait(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::ApprovalRequested { .. } | Kind::EffectInDoubt { .. }
+    )
+}
+
 /// Whether an act waits no more with this event.
-const fn ends(kind: &Kind) -> bool {
+pub(super) const fn ends_waiting(kind: &Kind) -> bool {
     matches!(
         kind,
         Kind::ApprovalAnswered { .. }

@@ -33,8 +33,7 @@ pub(crate) struct Task {
     pub(crate) subtask: Option<SubtaskId>,
     pub(crate) manifest: Manifest,
     pub(crate) model: ModelRef,
-    /// Longest time it may be at work, waits for the operator left out. It begins anew when the agent goes on after a
-    /// restart: how long it had been at work is not recorded.
+    /// Longest time it may be at work, waits for the operator left out. What it was at work under earlier daemons counts.
     pub(crate) limit: Span,
     /// When that is if it never waits; orders the queue for slots, and nothing else.
     pub(crate) deadline: Timestamp,

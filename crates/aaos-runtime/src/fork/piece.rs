@@ -184,7 +184,9 @@ impl Piece {
             Kind::CapabilityDenied { .. } if !self.invoked.contains(&call) => {
                 self.open.remove(&call);
             }
-            Kind::ConnectionAllowed { .. }
+            // What the call took, and whom it reached, the fork does neither take nor reach.
+            Kind::CapabilityCharged { .. }
+            | Kind::ConnectionAllowed { .. }
             | Kind::ConnectionRefused { .. }
             | Kind::ConnectionsOmitted { .. } => return,
             _ => {}

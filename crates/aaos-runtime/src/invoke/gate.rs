@@ -1,16 +1,18 @@
 //! The gate a call's powers ask at each further point of use. It admits, charges, hands out the secrets that go with
-//! an admission, and is told when the authority it rests on is taken back.
+//! an admission, and is told when the authority it rests on is taken back. A use that is counted is in the journal
+//! before what it pays for happens.
 
 use super::connections::Connections;
-use crate::{authority::Ended, run::Run};
+use crate::{authority::Ended, record::Who, run::Run};
 use aaos_core::{
     approval::Rule,
-    capability::{Charge, Need, Refusal},
+    capability::{Capability, Charge, Need, Refusal},
     event::{GrantUse, Kind},
+    failure::Failure,
     id::{AgentId, CallId, GrantId},
     secret::Secret,
 };
-use aaos_ports::{Admitted, Connection, Gate, PowerError};
+use aaos_ports::{Admitted, Connection, Durability, Gate, PowerError};
 use async_trait::async_trait;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,6 +28,7 @@ const REFUSALS_RECORDED_MAX: usize = 64;
 pub(crate) struct CallGate {
     run: Arc<Run>,
     agent: AgentId,
+    call: CallId,
     state: Mutex<State>,
     /// Wakes whoever records connections.
     told: Notify,
@@ -51,6 +54,19 @@ struct State {
     connections: Connections,
 }
 
+/// A need that was admitted.
+struct Pass {
+    grant: GrantId,
+    admitted: Admitted,
+    /// Whether a further use was charged, and uses of the grant are counted.
+    counted: bool,
+}
+
+/// Whether uses are counted. A limit of what a capability was made from is its own too.
+const fn counts_uses(capability: &Capability) -> bool {
+    capability.limits.uses.is_some() || capability.limits.rate.is_some()
+}
+
 /// Something the call was refused while it ran.
 struct Refused {
     need: String,
@@ -59,11 +75,12 @@ struct Refused {
 }
 
 impl CallGate {
-    fn new(run: Arc<Run>, agent: AgentId, declared: Vec<(Need, GrantId)>) -> Self {
+    fn new(run: Arc<Run>, agent: AgentId, call: CallId, declared: Vec<(Need, GrantId)>) -> Self {
         let grants = declared.iter().map(|(_, grant)| *grant).collect();
         Self {
             run,
             agent,
+            call,
             state: Mutex::new(State {
                 declared,
                 grants,
@@ -78,9 +95,33 @@ impl CallGate {
     /// Checks and charges one need, and names the grant it rests on.
     ///
     /// # Errors
-    /// `Denied`, with the axis.
-    pub(crate) fn admit_on(&self, need: &Need) -> Result<GrantId, PowerError> {
-        self.admitted(need).map(|(grant, _)| grant)
+    /// `Denied`, with the axis; `Io` if the use could not be recorded.
+    pub(crate) async fn admit_on(&self, need: &Need) -> Result<GrantId, PowerError> {
+        let pass = self.pass(need).await?;
+        Ok(pass.grant)
+    }
+
+    async fn pass(&self, need: &Need) -> Result<Pass, PowerError> {
+        let pass = self.admitted(need)?;
+        if pass.counted {
+            let recorded = self.record_use(pass.grant).await;
+            recorded.map_err(|failure| PowerError::Io {
+                what: need.to_string(),
+                message: failure.to_string(),
+            })?;
+        }
+        Ok(pass)
+    }
+
+    /// Nothing is recorded for one who asks when the run has ended.
+    async fn record_use(&self, grant: GrantId) -> Result<(), Failure> {
+        let Some(_held) = self.run.hold() else {
+            return Err(Failure::Interrupted);
+        };
+        let who = Who::call(self.agent, self.call);
+        let charged = vec![Kind::CapabilityCharged { grant }];
+        let recorded = self.run.record_aside(who, charged, Durability::Durable);
+        recorded.await
     }
 
     /// What the call declared that it needs, and the grant each need rests on.
@@ -152,7 +193,7 @@ impl CallGate {
     }
 
     /// A need that is refused is not charged, also if it is for want of a secret's value.
-    fn admitted(&self, need: &Need) -> Result<(GrantId, Admitted), PowerError> {
+    fn admitted(&self, need: &Need) -> Result<Pass, PowerError> {
         let now = self.run.shared.now();
         let mut state = self.state();
         state.unasked(need)?;
@@ -173,7 +214,11 @@ impl CallGate {
             state.count_use(grant);
         }
         state.grants.insert(grant);
-        Ok((grant, Admitted { secrets }))
+        Ok(Pass {
+            grant,
+            admitted: Admitted { secrets },
+            counted: prepaid.is_none() && table.capability(grant).is_some_and(counts_uses),
+        })
     }
 
     /// The values of these secrets, or what is missing.
@@ -338,7 +383,8 @@ impl State {
 #[async_trait]
 impl Gate for CallGate {
     async fn admit(&self, need: &Need) -> Result<Admitted, PowerError> {
-        self.admitted(need).map(|(_, admitted)| admitted)
+        let pass = self.pass(need).await?;
+        Ok(pass.admitted)
     }
 
     fn note(&self, connection: Connection) {
@@ -377,7 +423,7 @@ impl InFlight {
         call: CallId,
         declared: Vec<(Need, GrantId)>,
     ) -> Self {
-        let gate = Arc::new(CallGate::new(Arc::clone(run), agent, declared));
+        let gate = Arc::new(CallGate::new(Arc::clone(run), agent, call, declared));
         run.roll.enter_call(call, Arc::clone(&gate));
         Self { call, gate }
     }

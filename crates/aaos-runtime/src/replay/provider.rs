@@ -71,7 +71,7 @@ impl Provider for Recorded {
         let digest = digest_of(request);
         match self.take(&digest) {
             Some(Came::Reply(reply)) => self.reply(&request.model, reply).await,
-            Some(Came::Failed(failure)) => Err(ProviderError(Box::new(failure))),
+            Some(Came::Failed(failure)) => Err(ProviderError::free(failure)),
             // It was asked, and nobody waited for the answer.
             None if self.stage.record.worst.contains_key(&digest)
                 || !self.stage.record.is_whole() =>

@@ -301,7 +301,8 @@ struct Course {
     abandoned: Option<Seq>,
     /// The last time the operator gave more.
     raised: Option<Seq>,
-    /// When the operator first took a capability back. That comes before it is recorded.
+    /// When the operator first took a capability back. That comes before it is recorded, and so may a call that is
+    /// refused for it.
     revoked: Option<Timestamp>,
     /// The first recovery before which a capability expired while no daemon was there: what its agent is shown changes.
     expired: Option<Seq>,
@@ -321,10 +322,13 @@ impl Course {
                 }
             )
         };
+        let refused = |event: &&Event| matches!(&event.kind, Kind::CapabilityDenied { axis, .. } if axis == "revoked");
+        let refused = events.iter().find(refused).map(|event| event.time);
+        let revoked = events.iter().find(revoked).map(|event| event.time);
         Self {
             abandoned: events.iter().find(abandoned).map(at),
             raised: events.iter().rev().find(raised).map(at),
-            revoked: events.iter().find(revoked).map(|event| event.time),
+            revoked: revoked.map(|revoked| refused.map_or(revoked, |refused| refused.min(revoked))),
             expired: expired_meanwhile(events),
         }
     }
