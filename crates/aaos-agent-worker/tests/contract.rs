@@ -12,32 +12,30 @@
     reason = "tests"
 )]
 
-use aaos_core::{id::CallId, proof::Layer, time::Span};
-use aaos_ports::{Backend, ToolError, WorkerCall};
-use aaos_sandbox::{
-    backend::namespaced::{Namespaced, NamespacedConfig},
-    launcher,
-    programs::Toolchain,
-    protocol::Mask,
-};
-use aaos_testkit::contract::{backend, exec};
-use rustix::net::{SocketType, sockopt::socket_type};
-use std::{env, fs, future::Future, os::fd::AsFd, path::PathBuf, pin::Pin, process::ExitCode};
+#[path = "support/harness.rs"]
+mod harness;
+mod support;
 
-type Test = fn() -> Pin<Box<dyn Future<Output = ()>>>;
+use aaos_ports::{Backend, LaunchSpec, ToolError};
+use aaos_sandbox::{backend::namespaced::Namespaced, launcher};
+use aaos_testkit::contract::{backend, exec};
+use harness::Test;
+use rustix::net::{SocketType, sockopt::socket_type};
+use std::{env, fs, os::fd::AsFd, process::ExitCode, sync::Arc};
+use support::{call, run};
 
 /// Every test, by name.
-const TESTS: [(&str, Test); 4] = [
-    ("the_contract_holds", || Box::pin(the_contract_holds())),
+const TESTS: [Test; 4] = [
+    ("the_contract_holds", || run(the_contract_holds())),
     ("the_contract_holds_for_programs", || {
-        Box::pin(the_contract_holds_for_programs())
+        run(the_contract_holds_for_programs())
     }),
     (
         "a_tree_that_comes_later_is_reached_through_the_daemon",
-        || Box::pin(a_tree_that_comes_later_is_reached_through_the_daemon()),
+        || run(a_tree_that_comes_later_is_reached_through_the_daemon()),
     ),
     ("an_answer_too_long_for_the_line_is_its_calls_error", || {
-        Box::pin(an_answer_too_long_for_the_line_is_its_calls_error())
+        run(an_answer_too_long_for_the_line_is_its_calls_error())
     }),
 ];
 
@@ -47,28 +45,7 @@ fn main() -> ExitCode {
         return inside();
     }
     let args: Vec<String> = env::args().skip(1).collect();
-    let has = |flag: &str| args.iter().any(|arg| arg == flag);
-    if has("--list") {
-        for (name, _) in TESTS.iter().filter(|_| !has("--ignored")) {
-            println!("{name}: test");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    for (name, test) in TESTS {
-        let named = |wanted: &&String| {
-            wanted.as_str() == name || !has("--exact") && name.contains(wanted.as_str())
-        };
-        if wanted.is_empty() || wanted.iter().any(named) {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(test());
-            println!("test {name} ... ok");
-        }
-    }
-    ExitCode::SUCCESS
+    harness::main(&TESTS, &args)
 }
 
 /// The launcher, and each worker it clones.
@@ -85,17 +62,8 @@ fn inside() -> ExitCode {
 }
 
 fn namespaced() -> Namespaced {
-    let config = NamespacedConfig {
-        worker: env::current_exe().unwrap(),
-        egress: PathBuf::from("/nonexistent"),
-        require: Layer::required_by_default(),
-        pool: 1,
-        omit: None,
-        lock: None,
-        mask: Mask::default(),
-        toolchain: Toolchain::default(),
-    };
-    Namespaced::new(config, backend::tools())
+    let program = env::current_exe().unwrap();
+    support::backend(&program, 1, backend::tools())
 }
 
 /// An empty directory, by its real path.
@@ -117,32 +85,22 @@ async fn the_contract_holds_for_programs() {
     exec::check(&namespaced(), &path).await;
 }
 
-fn call(tool: &str, input: serde_json::Value) -> WorkerCall {
-    WorkerCall {
-        act: aaos_ports::Act::Perform,
-        call: CallId::from_drawn(1),
-        tool: tool.parse().unwrap(),
-        input,
-        gate: std::sync::Arc::new(aaos_testkit::backend::OpenGate::default()),
-        deadline: Span::from_secs(30),
+/// What an agent in a directory is launched with.
+fn spec(path: &str, grants: &[&str]) -> LaunchSpec {
+    LaunchSpec {
+        base: path.to_owned(),
+        folder: path.to_owned(),
+        ..support::spec(grants, &Arc::default())
     }
 }
 
 async fn a_tree_that_comes_later_is_reached_through_the_daemon() {
     let (_directory, path) = directory();
     let later = format!("{path}/later");
-    let grants = [
-        format!("file_read: {later}/**"),
-        format!("file_write: {later}/**"),
-    ];
-    let spec = aaos_ports::LaunchSpec {
-        agent: aaos_core::id::AgentId::from_drawn(1),
-        run: aaos_core::id::RunId::from_drawn(1),
-        capabilities: grants.iter().map(|text| text.parse().unwrap()).collect(),
-        base: path.clone(),
-        folder: path.clone(),
+    let [read, write] = ["read", "write"].map(|right| format!("file_{right}: {later}/**"));
+    let spec = LaunchSpec {
         anchors: vec![later.clone()],
-        witness: std::sync::Arc::new(aaos_testkit::backend::Notes::default()),
+        ..spec(&path, &[&read, &write])
     };
     let worker = namespaced().launch(spec).await.unwrap();
     let file = format!("{later}/a/file");
@@ -167,16 +125,7 @@ async fn a_tree_that_comes_later_is_reached_through_the_daemon() {
 
 async fn an_answer_too_long_for_the_line_is_its_calls_error() {
     let (_directory, path) = directory();
-    let spec = aaos_ports::LaunchSpec {
-        agent: aaos_core::id::AgentId::from_drawn(1),
-        run: aaos_core::id::RunId::from_drawn(1),
-        capabilities: Vec::new(),
-        base: path.clone(),
-        folder: path,
-        anchors: Vec::new(),
-        witness: std::sync::Arc::new(aaos_testkit::backend::Notes::default()),
-    };
-    let worker = namespaced().launch(spec).await.unwrap();
+    let worker = namespaced().launch(spec(&path, &[])).await.unwrap();
     let long = worker.call(call("shout", serde_json::json!({}))).await;
     assert!(
         matches!(&long, Err(ToolError::Failed(text)) if text.contains("ask for less")),

@@ -11,6 +11,8 @@
     reason = "tests"
 )]
 
+#[path = "support/harness.rs"]
+mod harness;
 mod support;
 
 use aaos_ports::Backend;
@@ -19,6 +21,7 @@ use aaos_sandbox::{
     programs::Toolchain,
 };
 use aaos_testkit::backend::Notes;
+use harness::Test;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::OwnedFd,
@@ -34,9 +37,7 @@ use std::{
 };
 use support::{call_within, descendants, kill, run, spec, until};
 
-type Test = fn();
-
-const TESTS: [(&str, Test); 2] = [
+const TESTS: [Test; 2] = [
     (
         "nothing_of_a_killed_daemon_lives_when_the_next_has_its_first_worker",
         nothing_of_a_killed_daemon_lives_when_the_next_has_its_first_worker,
@@ -61,24 +62,7 @@ fn main() -> ExitCode {
         daemon(Path::new(directory));
         return ExitCode::FAILURE;
     }
-    let has = |flag: &str| args.iter().any(|arg| arg == flag);
-    if has("--list") {
-        for (name, _) in TESTS.iter().filter(|_| !has("--ignored")) {
-            println!("{name}: test");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    for (name, test) in TESTS {
-        let named = |wanted: &&String| {
-            wanted.as_str() == name || !has("--exact") && name.contains(wanted.as_str())
-        };
-        if wanted.is_empty() || wanted.iter().any(named) {
-            test();
-            println!("test {name} ... ok");
-        }
-    }
-    ExitCode::SUCCESS
+    harness::main(&TESTS, &args)
 }
 
 fn config(directory: &Path) -> NamespacedConfig {

@@ -7,8 +7,9 @@
     reason = "tests"
 )]
 
+mod common;
+
 use aaos_core::{capability::Need, time::Span};
-use aaos_net::{Client, Config};
 use aaos_ports::{
     Admitted, Connection, Gate, Http, PowerError,
     power::{HttpAnswer, HttpRequest},
@@ -21,6 +22,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{any, get},
 };
+use common::{client, serve};
 use std::{
     sync::Mutex,
     time::{Duration, Instant},
@@ -67,36 +69,12 @@ fn gate<F: Fn(&Url) -> bool + Send + Sync>(rule: F) -> Asked<F> {
     }
 }
 
-fn client() -> Client {
-    let _installed = rustls::crypto::ring::default_provider().install_default();
-    let config = Config {
-        user_agent: "aaos-test".into(),
-        connect_timeout: Span::from_secs(2),
-        requests_max: 8,
-    };
-    Client::new(&config).unwrap()
-}
-
 fn request(url: &str) -> HttpRequest {
-    HttpRequest {
-        method: "GET".into(),
-        url: Url::parse(url).unwrap(),
-        headers: Vec::new(),
-        body: Vec::new(),
-        bytes_max: 1000,
-        deadline: Span::from_secs(5),
-    }
+    common::request(url, 1000)
 }
 
 async fn get_url(url: &str) -> Result<HttpAnswer, PowerError> {
     client().send(request(url), &gate(|_| true)).await
-}
-
-async fn serve(router: Router) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    format!("http://{address}")
 }
 
 /// A server that answers every connection with these bytes and then keeps it open.

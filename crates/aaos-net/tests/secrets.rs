@@ -7,8 +7,9 @@
     reason = "tests"
 )]
 
+mod common;
+
 use aaos_core::{capability::Need, secret::Secret, time::Span};
-use aaos_net::{Client, Config};
 use aaos_ports::{
     Admitted, Connection, Gate, Http, PowerError,
     power::{ConnectionOutcome, HttpAnswer, HttpRequest},
@@ -20,12 +21,12 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
+use common::{client, serve};
 use std::{collections::BTreeMap, sync::Mutex};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use url::Url;
 
 const VALUE: &str = "s3cr3t/value+of=token";
 
@@ -68,35 +69,13 @@ impl Secretive {
     }
 }
 
-fn client() -> Client {
-    let _installed = rustls::crypto::ring::default_provider().install_default();
-    let config = Config {
-        user_agent: "aaos-test".into(),
-        connect_timeout: Span::from_secs(2),
-        requests_max: 8,
-    };
-    Client::new(&config).unwrap()
-}
-
+/// A GET that would send the secret.
 fn request(url: &str) -> HttpRequest {
+    let bearer = "Bearer {{secret:token}}".to_owned();
     HttpRequest {
-        method: "GET".into(),
-        url: Url::parse(url).unwrap(),
-        headers: vec![(
-            "Authorization".to_owned(),
-            "Bearer {{secret:token}}".to_owned(),
-        )],
-        body: Vec::new(),
-        bytes_max: 10_000,
-        deadline: Span::from_secs(5),
+        headers: vec![("Authorization".to_owned(), bearer)],
+        ..common::request(url, 10_000)
     }
-}
-
-async fn serve(router: Router) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    format!("http://{address}")
 }
 
 async fn send(url: &str) -> (Result<HttpAnswer, PowerError>, Vec<Connection>) {

@@ -4,6 +4,7 @@ use crate::{
     bell::Told,
     config::{Config, Day, Origin},
     confine,
+    report::no_such,
     retention::Retention,
     rpc::{Activity, Front, StopOrder},
     world::{RandomIds, SystemClock},
@@ -186,13 +187,9 @@ fn backend(config: &Config, tools: &[Arc<dyn AnyTool>]) -> Result<Arc<dyn Backen
         .find(|entry| entry.name == wanted.value)
         .ok_or_else(|| {
             let names: Vec<&str> = BACKENDS.iter().map(|entry| entry.name).collect();
-            let shown = aaos_core::text::preview(&wanted.value, 64);
             ComposeError::Setting {
                 origin: wanted.origin.clone(),
-                problem: format!(
-                    "there is no backend `{shown}`; there are: {}",
-                    names.join(", ")
-                ),
+                problem: no_such("backend", &wanted.value, &names),
             }
         })?;
     install_tls();
@@ -408,13 +405,9 @@ fn provider_config(
             .iter()
             .map(|preset| preset.name)
             .collect();
-        let shown = aaos_core::text::preview(&configured.kind.value, 64);
         return Err(ComposeError::Setting {
             origin: configured.kind.origin.clone(),
-            problem: format!(
-                "there is no kind of provider `{shown}`; there are: {}",
-                known.join(", ")
-            ),
+            problem: no_such("kind of provider", &configured.kind.value, &known),
         });
     }
     let mut wanted = ProviderConfig::new(name, configured.kind.value.clone());

@@ -3,6 +3,15 @@
 use aaos_core::failure::{Failure, LimitKind};
 use aaos_ports::JournalError;
 
+/// There is nothing of this sort with this name; these are the names there are.
+pub(crate) fn no_such(sort: &str, name: &str, names: &[&str]) -> String {
+    let shown = aaos_core::text::preview(name, 64);
+    format!(
+        "there is no {sort} `{shown}`; there are: {}",
+        names.join(", ")
+    )
+}
+
 /// A failure as a problem and a next step.
 pub(crate) fn failure_parts(failure: &Failure) -> (String, String) {
     match failure {

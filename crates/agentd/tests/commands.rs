@@ -8,20 +8,8 @@
 
 mod common;
 
-use common::{Peer, Place};
+use common::{GOAL, Peer, Place, with_files};
 use std::os::unix::fs::PermissionsExt;
-
-const GOAL: &str = "read a.txt and b.txt and write a summary to report.md";
-
-fn with_files() -> Place {
-    let place = Place::new();
-    place.work(
-        "a.txt",
-        "Alpha is the first letter. It stands at the beginning.\n",
-    );
-    place.work("b.txt", "Beta is the second letter. It follows alpha.\n");
-    place
-}
 
 #[test]
 fn a_goal_is_carried_out_and_its_file_is_the_operators() {

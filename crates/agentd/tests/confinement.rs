@@ -10,7 +10,7 @@
 mod common;
 mod stage;
 
-use common::{Done, Place};
+use common::{Done, GOAL, Place, with_files};
 use serde_json::{Value, json};
 use stage::{Foreground, of_kind};
 use std::{
@@ -23,7 +23,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-const GOAL: &str = "read a.txt and b.txt and write a summary to report.md";
 /// What every launch requires unless the operator says otherwise.
 const REQUIRED: [&str; 12] = [
     "user_namespace",
@@ -43,16 +42,6 @@ const REQUIRED: [&str; 12] = [
 const UNPRIVILEGED: u32 = 65534;
 /// Longest wait for anything; far over what a slow machine takes.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn with_files() -> Place {
-    let place = Place::new();
-    place.work(
-        "a.txt",
-        "Alpha is the first letter. It stands at the beginning.\n",
-    );
-    place.work("b.txt", "Beta is the second letter. It follows alpha.\n");
-    place
-}
 
 fn run_of(done: &Done) -> String {
     done.out.split_whitespace().next().unwrap().to_owned()

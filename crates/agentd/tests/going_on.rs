@@ -13,8 +13,8 @@ use common::{Done, Place};
 use serde_json::{Value, json};
 use stage::{kill, of_kind, turns, wait_for};
 use std::{
-    io::{BufRead, BufReader, Read},
-    net::TcpListener,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     process::{Child, Stdio},
 };
@@ -349,8 +349,33 @@ fn a_runaway_stops_at_the_reserved_limit_and_says_where_it_went() {
     assert_eq!(all["total"]["cost"], cost);
 }
 
-/// A service that takes requests and answers none, as one that is cut off does.
+/// A service that takes requests, and answers none by itself, as one that is cut off does.
 struct Mute(TcpListener);
+
+/// A request that has come in whole, on its open connection.
+struct Taken {
+    stream: TcpStream,
+    head: Vec<String>,
+    body: String,
+}
+
+impl Taken {
+    fn header(&self, name: &str) -> String {
+        let named = |line: &String| {
+            let (known, value) = line.split_once(':')?;
+            known
+                .eq_ignore_ascii_case(name)
+                .then(|| value.trim().to_owned())
+        };
+        self.head.iter().find_map(named).unwrap()
+    }
+
+    /// Answers that it was done.
+    fn answer(mut self) {
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\nordered";
+        self.stream.write_all(answer.as_bytes()).unwrap();
+    }
+}
 
 impl Mute {
     fn new() -> Self {
@@ -362,20 +387,25 @@ impl Mute {
     }
 
     /// Waits until a request has come in whole, and keeps the connection open.
-    fn taken(&self) -> std::net::TcpStream {
+    fn taken(&self) -> Taken {
         let (stream, _) = self.0.accept().unwrap();
         let mut read = BufReader::new(stream.try_clone().unwrap());
-        let mut line = String::from("-");
-        while !line.trim().is_empty() {
-            line.clear();
-            read.read_line(&mut line).unwrap();
-        }
-        stream
+        let lines = read.by_ref().lines().map(Result::unwrap);
+        let head = lines.take_while(|line| !line.is_empty()).collect();
+        let mut taken = Taken {
+            stream,
+            head,
+            body: String::new(),
+        };
+        let length = taken.header("content-length").parse().unwrap();
+        let mut body = read.take(length);
+        body.read_to_string(&mut taken.body).unwrap();
+        taken
     }
 }
 
-/// A run whose order was cut off by the daemon's death, and the order's call.
-fn in_doubt(place: &Place, mute: &Mute) -> (String, String) {
+/// A run whose order was cut off by the daemon's death, the order's call, and the key it was sent with.
+fn in_doubt(place: &Place, mute: &Mute) -> (String, String, String) {
     let order = json!({ "method": "POST", "url": mute.url(), "body": "{\"chairs\": 40}" });
     place.script(&turns(&[("http_send", order)]));
     let grant = format!("http: POST {}", mute.url());
@@ -383,17 +413,50 @@ fn in_doubt(place: &Place, mute: &Mute) -> (String, String) {
         &[&DIRECT[..], &["--grant", &grant]].concat(),
         "order forty chairs",
     );
-    let stream = mute.taken();
+    let taken = mute.taken();
+    let key = taken.header("idempotency-key");
     place.kill_daemon();
-    drop(stream);
+    drop(taken);
     let call = place.waits(&run);
-    (run, call)
+    (run, call, key)
+}
+
+#[test]
+fn an_act_that_is_to_be_repeated_is_sent_again_once_under_the_same_key() {
+    let (place, mute) = (Place::new(), Mute::new());
+    let (run, call, key) = in_doubt(&place, &mute);
+    let settled = place.run(&["settle", &run, &call[..12], "--repeat"]);
+    assert!(
+        settled.code == 0 && settled.out.contains("is done again"),
+        "{settled:?}"
+    );
+    let again = mute.taken();
+    assert_eq!(
+        (again.header("idempotency-key"), again.body.as_str()),
+        (key, "{\"chairs\": 40}")
+    );
+    again.answer();
+    assert_eq!(place.run(&["attach", &run]).code, 0);
+    let events = place.events(&run);
+    let settled = of_kind(&events, "effect_settled");
+    assert_eq!(settled.len(), 1);
+    assert_eq!(settled[0]["settlement"], "repeat");
+    assert!(settled[0]["operator"].is_number());
+    assert_eq!(of_kind(&events, "tool_invoked").len(), 1);
+    assert_eq!(of_kind(&events, "tool_repeated").len(), 1);
+    let receipts = of_kind(&events, "tool_result");
+    assert!(
+        receipts.len() == 1 && receipts[0]["success"] == true,
+        "{receipts:#?}"
+    );
+    mute.0.set_nonblocking(true).unwrap();
+    assert!(mute.0.accept().is_err(), "it was sent again once");
 }
 
 #[test]
 fn an_act_that_may_have_happened_waits_and_is_settled_once() {
     let (place, mute) = (Place::new(), Mute::new());
-    let (run, call) = in_doubt(&place, &mute);
+    let (run, call, _) = in_doubt(&place, &mute);
     let status = place.run(&["status", &run]);
     for told in [
         "effect in doubt: http_send",
@@ -417,7 +480,7 @@ fn an_act_that_may_have_happened_waits_and_is_settled_once() {
 #[test]
 fn an_act_that_is_given_up_is_told_to_its_agent_as_failed() {
     let (place, mute) = (Place::new(), Mute::new());
-    let (run, call) = in_doubt(&place, &mute);
+    let (run, call, _) = in_doubt(&place, &mute);
     assert_eq!(place.run(&["settle", &run, &call, "--give-up"]).code, 0);
     assert_eq!(place.run(&["attach", &run]).code, 0);
     let events = place.events(&run);
@@ -427,4 +490,68 @@ fn an_act_that_is_given_up_is_told_to_its_agent_as_failed() {
     );
     mute.0.set_nonblocking(true).unwrap();
     assert!(mute.0.accept().is_err(), "it was not sent again");
+}
+
+/// Turns that cost a thousandth of a dollar each, under these limits.
+fn costly(place: &Place, limits: &str) {
+    let reply = json!({ "text": "all done", "usage": { "input_tokens": 10, "output_tokens": 10, "cost": 1_000 } });
+    place.script(&[json!({ "match": { "purpose": "turn" }, "times": "many", "reply": reply })]);
+    let config = std::fs::read_to_string(place.path("config/aaos/config.toml")).unwrap();
+    place.config(&format!("{config}{limits}"));
+}
+
+#[test]
+fn what_an_operator_spends_on_a_day_is_limited_over_all_runs_and_daemons() {
+    let place = Place::new();
+    costly(&place, "[budget.operator]\ncost = \"0.0025usd\"\n");
+    let submit = || {
+        let done = place.run(&[&["submit", "--json"], &DIRECT[..], &["think"]].concat());
+        (done.code, stage::outcome(&done))
+    };
+    assert_eq!(submit().0, 0);
+    place.kill_daemon();
+    assert_eq!(submit().0, 0);
+    place.kill_daemon();
+    let (code, outcome) = submit();
+    assert_eq!(code, 1, "{outcome:#}");
+    let failure = &outcome["failure"];
+    assert_eq!(
+        (failure["why"].as_str(), failure["kind"].as_str()),
+        (Some("limit"), Some("operator_day_cost")),
+        "{outcome:#}"
+    );
+    let told = place.run(&[&["submit"], &DIRECT[..], &["think again"]].concat());
+    assert!(
+        told.code == 1 && told.err.contains("[budget.operator]"),
+        "{told:?}"
+    );
+    let spent = place.run(&["budget", "--json"]).json();
+    assert_eq!(spent["total"]["cost"], 2_000, "{spent:#}");
+    let today = &spent["today"][0];
+    assert_eq!(
+        (today["used"]["cost"].as_u64(), today["cost"].as_u64()),
+        (Some(2_000), Some(2_500)),
+        "{spent:#}"
+    );
+}
+
+#[test]
+fn a_run_that_waits_at_the_limit_of_the_day_goes_on_when_the_configuration_allows_more() {
+    let place = Place::new();
+    let limits =
+        |cost: &str| format!("[budget]\nat_limit = \"park\"\n[budget.day]\ncost = \"{cost}\"\n");
+    costly(&place, &limits("0.0015usd"));
+    let first = place.run(&[&["submit"], &DIRECT[..], &["think"]].concat());
+    assert_eq!(first.code, 0, "{first:?}");
+    let run = place.submit(&DIRECT, "think again");
+    let view = place.until(&run, |view| view["state"] == "parked");
+    assert_eq!(view["parked"]["limit"], "day_cost", "{view:#}");
+    place.kill_daemon();
+    let view = place.until(&run, |view| view["state"] == "parked");
+    assert_eq!(view["usage"]["cost"], 0, "{view:#}");
+    assert_eq!(place.run(&["daemon", "stop"]).code, 0);
+    costly(&place, &limits("0.5usd"));
+    let attached = place.run(&["attach", &run]);
+    assert_eq!(attached.code, 0, "{attached:?}");
+    assert!(attached.out.contains("all done"), "{}", attached.out);
 }

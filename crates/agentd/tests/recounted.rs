@@ -74,6 +74,122 @@ fn a_fork_goes_its_own_way_from_a_step_and_repeats_nothing_before_it() {
     assert!(none.code == 2 && none.err.contains("third"), "{none:?}");
 }
 
+/// A run of one agent that writes two files, one after the other, and says that it is done.
+fn two_writes(place: &Place) -> String {
+    let write = |name: &str| ("file_write", json!({ "path": name, "content": "kept\n" }));
+    place.script(&stage::turns(&[write("one.txt"), write("two.txt")]));
+    let done = place.run(&[
+        "submit",
+        "--json",
+        "--orchestration",
+        "direct",
+        "write both",
+    ]);
+    assert_eq!(done.code, 0, "{done:?}");
+    objects(&done.out)[0]["run"].as_str().unwrap().to_owned()
+}
+
+/// The only subtask of a run.
+fn only_subtask(place: &Place, run: &str) -> String {
+    let view = place.view(run);
+    let id = view["subtasks"][0]["id"].as_str();
+    id.unwrap_or_else(|| panic!("{view:#}")).to_owned()
+}
+
+#[test]
+fn a_fork_within_a_subtask_keeps_the_turns_it_is_told_to_keep() {
+    let place = Place::new();
+    let run = two_writes(&place);
+    let subtask = only_subtask(&place, &run);
+    for name in ["one.txt", "two.txt"] {
+        std::fs::remove_file(place.path("work").join(name)).unwrap();
+    }
+    let forked = place.run(&["fork", &run, "--at", &format!("{subtask}@1"), "--json"]);
+    assert_eq!(forked.code, 0, "{forked:?}");
+    let events = objects(&forked.out);
+    let written = of_kind(&events, "tool_invoked");
+    assert!(
+        written.len() == 1
+            && written[0]["args_preview"]
+                .as_str()
+                .unwrap()
+                .contains("two.txt"),
+        "{written:#?}"
+    );
+    assert_eq!(of_kind(&events, "model_requested").len(), 2);
+    assert_eq!(
+        of_kind(&events, "run_submitted")[0]["forked"]["turns_kept"],
+        1
+    );
+    let there = |name: &str| place.path("work").join(name).exists();
+    assert_eq!((there("one.txt"), there("two.txt")), (false, true));
+    let many = place.run(&["fork", &run, "--at", &format!("{subtask}@9")]);
+    assert!(many.code == 2 && many.err.contains("3 answers"), "{many:?}");
+    let word = place.run(&["fork", &run, "--at", &format!("{subtask}@some")]);
+    assert!(word.code == 2 && word.err.contains("SUBTASK@2"), "{word:?}");
+}
+
+/// Changes the configuration's file for the next daemon.
+fn reconfigure(place: &Place, change: impl Fn(&str) -> String) {
+    let file = place.path("config/aaos/config.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(file, change(&text)).unwrap();
+    assert_eq!(place.run(&["daemon", "stop"]).code, 0);
+}
+
+#[test]
+fn a_fork_is_never_given_more_than_the_profile_and_the_budget_give_by_then() {
+    let place = Place::new();
+    place.script(&stage::turns(&[]));
+    let profile = |grants: &str| format!("[profiles.p]\ngrants = [\"tool: *\", {grants}]\n");
+    let (whole, less) = (
+        "\"file_read: ./**\", \"http: GET *\"",
+        "\"file_read: ./**\"",
+    );
+    let models = std::fs::read_to_string(place.path("config/aaos/config.toml")).unwrap();
+    place.config(&format!("{models}{}[budget]\ncalls = 90\n", profile(whole)));
+    let flags = ["--orchestration", "direct", "--profile", "p"];
+    let run = place.submit(&flags, "think");
+    assert_eq!(place.run(&["attach", &run]).code, 0);
+    let at = only_subtask(&place, &run);
+    let fork = |more: &[&str]| place.run(&[&["fork", &run, "--at", &at], more].concat());
+    let id = |done: common::Done| done.out.trim().to_owned();
+
+    reconfigure(&place, |text| {
+        text.replace(&profile(whole), &profile(less))
+            .replace("calls = 90", "calls = 40")
+    });
+    let refused = fork(&["--detach"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    for told in [
+        "profile `p`",
+        "--grant 'http: GET *'",
+        "submit the goal anew",
+    ] {
+        assert!(refused.err.contains(told), "{told}: {}", refused.err);
+    }
+    let given = id(fork(&["--detach", "--grant", "http: GET *"]));
+    let status = place.run(&["status", "--json", &given]).json();
+    let envelope = status["envelope"].to_string();
+    assert!(envelope.contains("http: GET *"), "{envelope}");
+    assert_eq!(status["view"]["budget"]["calls"], 40);
+    let raised = id(fork(&[
+        "--detach",
+        "--grant",
+        "http: GET *",
+        "--budget",
+        "70calls",
+    ]));
+    assert_eq!(place.view(&raised)["budget"]["calls"], 70);
+
+    reconfigure(&place, |text| text.replace("[profiles.p]", "[profiles.q]"));
+    let gone = fork(&["--detach"]);
+    assert!(
+        gone.code == 2 && gone.err.contains("profile `p`, which is gone"),
+        "{gone:?}"
+    );
+}
+
 #[test]
 fn a_journal_that_was_cut_off_shows_against_a_signed_head_kept_elsewhere() {
     let place = Place::new();

@@ -15,13 +15,31 @@
 mod rows;
 mod stage;
 
+use aaos_ports::Worker;
 use rows::{EXECUTION, NAMESPACES, NETWORK, PATHS, RESOURCES, Row, SECRETS, SMUGGLING};
 use stage::Stage;
 
-/// Makes every attempt of a family and tells of all that were not stopped as stated.
-async fn every_row_holds(rows: &[Row]) {
+/// A stage, and a worker on it.
+async fn staged() -> (Stage, Box<dyn Worker>) {
     let stage = Stage::build();
     let worker = stage.launch().await;
+    (stage, worker)
+}
+
+/// The worker still starts programs and brings what they say.
+async fn goes_on(stage: &Stage, worker: &dyn Worker) {
+    let said = stage.run(worker, &["hello"]).await;
+    assert!(said.text.contains("hello"), "{said:?}");
+}
+
+fn nothing_runs_on(stage: &Stage) {
+    let probes = stage.processes_of_the_probe();
+    assert!(probes.is_empty(), "left running: {probes:?}");
+}
+
+/// Makes every attempt of a family and tells of all that were not stopped as stated.
+async fn every_row_holds(rows: &[Row]) {
+    let (stage, worker) = staged().await;
     let mut wrong = Vec::new();
     for row in rows {
         let said = stage.attempt(&*worker, row).await;
@@ -76,68 +94,55 @@ async fn row_no_secret_is_in_reach() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_the_probe_itself_runs_so_that_a_refusal_means_something() {
-    let stage = Stage::build();
-    let worker = stage.launch().await;
-    let said = stage.run(&*worker, &["hello"]).await;
-    assert!(said.text.contains("hello"), "{said:?}");
+    let (stage, worker) = staged().await;
+    goes_on(&stage, &*worker).await;
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_what_a_program_leaves_running_is_gone_with_it() {
-    let stage = Stage::build();
-    let worker = stage.launch().await;
+    let (stage, worker) = staged().await;
     let said = stage.run(&*worker, &["daemonize"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
-    let probes = stage.processes_of_the_probe();
-    assert!(probes.is_empty(), "left running: {probes:?}");
+    nothing_runs_on(&stage);
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_a_flood_of_output_is_cut_and_the_worker_goes_on() {
-    let stage = Stage::build();
-    let worker = stage.launch().await;
+    let (stage, worker) = staged().await;
     let flooded = stage.run(&*worker, &["flood"]).await;
     assert!(
         flooded.text.len() < 4 << 20,
         "{} bytes came through",
         flooded.text.len()
     );
-    let after = stage.run(&*worker, &["hello"]).await;
-    assert!(after.text.contains("hello"), "{after:?}");
+    goes_on(&stage, &*worker).await;
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_a_worker_goes_on_after_a_fork_bomb() {
-    let stage = Stage::build();
-    let worker = stage.launch().await;
+    let (stage, worker) = staged().await;
     stage.run(&*worker, &["fork-bomb"]).await;
-    let probes = stage.processes_of_the_probe();
-    assert!(probes.is_empty(), "left running: {probes:?}");
-    let after = stage.run(&*worker, &["hello"]).await;
-    assert!(after.text.contains("hello"), "{after:?}");
+    nothing_runs_on(&stage);
+    goes_on(&stage, &*worker).await;
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_a_program_that_hangs_is_ended_at_its_deadline() {
-    let stage = Stage::build();
-    let worker = stage.launch().await;
+    let (stage, worker) = staged().await;
     let said = stage.run_for(&*worker, &["hang"], 500).await;
     assert!(said.is_err(), "{said:?}");
-    let probes = stage.processes_of_the_probe();
-    assert!(probes.is_empty(), "left running: {probes:?}");
-    let after = stage.run(&*worker, &["hello"]).await;
-    assert!(after.text.contains("hello"), "{after:?}");
+    nothing_runs_on(&stage);
+    goes_on(&stage, &*worker).await;
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_the_file_tools_refuse_pipes_devices_and_links() {
-    let stage = Stage::build();
-    let worker = stage.launch().await;
+    let (stage, worker) = staged().await;
     for name in ["pipe", "link", "linked/secret", "socket"] {
         let refused = stage.read_by_tool(&*worker, name).await;
         assert!(refused.is_err(), "{name}: {refused:?}");

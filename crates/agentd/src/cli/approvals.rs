@@ -6,8 +6,10 @@ use super::{
     words::{self, Paint},
 };
 use crate::{
-    config::Installation,
-    rpc::decided::{AnswerParams, CallParams, Decided, PendingParams, Shown, Verdict},
+    rpc::{
+        ApprovalAnswer, ApprovalList, ApprovalShow,
+        decided::{AnswerParams, CallParams, PendingParams, Shown, Verdict},
+    },
     world::SystemClock,
 };
 use aaos_core::{
@@ -22,7 +24,7 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Args)]
 pub(crate) struct Approvals {
     #[command(subcommand)]
-    which: Which,
+    which: Option<Which>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,31 +62,38 @@ impl Act for Approvals {
     const ABOUT: &'static str = "Show what waits for your approval, approve it or deny it";
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
-        desk.wait(async {
-            match self.which {
-                Which::List { run } => list(desk, run).await,
-                Which::Show { call } => show(desk, call).await,
-                Which::Approve { call, always } => {
-                    let always_s = always.as_deref().map(seconds).transpose()?;
-                    let params = AnswerParams {
-                        call,
-                        verdict: Verdict::Approve,
-                        always_s,
-                        reason: None,
-                    };
-                    answer(desk, params).await
-                }
-                Which::Deny { call, reason } => {
-                    let params = AnswerParams {
-                        call,
-                        verdict: Verdict::Deny,
-                        always_s: None,
-                        reason,
-                    };
-                    answer(desk, params).await
-                }
+        match self.which.unwrap_or(Which::List { run: None }) {
+            Which::List { run } => {
+                let params = PendingParams { run };
+                let doing = "list what waits";
+                let pending = start::ask::<ApprovalList>(desk, Absent::Start, doing, &params)?;
+                desk.tell(&pending, |pending| list(desk, pending))
             }
-        })
+            Which::Show { call } => {
+                let params = CallParams { call };
+                let doing = "show the act";
+                let shown = start::ask::<ApprovalShow>(desk, Absent::Start, doing, &params)?;
+                desk.tell(&shown, |shown| show(desk, shown))
+            }
+            Which::Approve { call, always } => {
+                let params = AnswerParams {
+                    call,
+                    verdict: Verdict::Approve,
+                    always_s: always.as_deref().map(seconds).transpose()?,
+                    reason: None,
+                };
+                answer(desk, &params, "approved")
+            }
+            Which::Deny { call, reason } => {
+                let params = AnswerParams {
+                    call,
+                    verdict: Verdict::Deny,
+                    always_s: None,
+                    reason,
+                };
+                answer(desk, &params, "denied")
+            }
+        }
     }
 }
 
@@ -104,15 +113,7 @@ pub(crate) fn seconds(text: &str) -> Result<u64, CliError> {
     }
 }
 
-async fn list(desk: &Desk, run: Option<String>) -> Result<(), CliError> {
-    let config = desk.config(Installation::PerUser)?;
-    let mut link = start::reach(desk, &config, Absent::Start).await?;
-    let pending: Vec<Pending> = link
-        .ask("list what waits", "approval.list", &PendingParams { run })
-        .await?;
-    if desk.json() {
-        return desk.say_json(&pending);
-    }
+fn list(desk: &Desk, pending: &[Pending]) -> Result<(), CliError> {
     if pending.is_empty() {
         return desk.say("Nothing waits for you.");
     }
@@ -142,15 +143,7 @@ async fn list(desk: &Desk, run: Option<String>) -> Result<(), CliError> {
     desk.say("`agentd approvals show CALL` shows all of one; `approve CALL` and `deny CALL` answer; `agentd settle RUN CALL` settles one in doubt")
 }
 
-async fn show(desk: &Desk, call: String) -> Result<(), CliError> {
-    let config = desk.config(Installation::PerUser)?;
-    let mut link = start::reach(desk, &config, Absent::Start).await?;
-    let shown: Shown = link
-        .ask("show the act", "approval.show", &CallParams { call })
-        .await?;
-    if desk.json() {
-        return desk.say_json(&shown);
-    }
+fn show(desk: &Desk, shown: &Shown) -> Result<(), CliError> {
     let (waiting, paint) = (&shown.pending.waiting, desk.paint());
     desk.say(format!(
         "{}  {}",
@@ -275,25 +268,11 @@ fn diff_line(line: &str, paint: Paint) -> String {
     }
 }
 
-async fn answer(desk: &Desk, params: AnswerParams) -> Result<(), CliError> {
-    let config = desk.config(Installation::PerUser)?;
-    let mut link = start::reach(desk, &config, Absent::Start).await?;
-    let decided: Decided = link
-        .ask("answer the request", "approval.answer", &params)
-        .await?;
-    if desk.json() {
-        return desk.say_json(&decided);
-    }
-    let word = match params.verdict {
-        Verdict::Approve => "approved",
-        Verdict::Deny => "denied",
-    };
-    desk.say(format!(
-        "{word} {} ({}) of {}",
-        decided.call,
-        words::one_line(&decided.tool, 64),
-        decided.run
-    ))
+fn answer(desk: &Desk, params: &AnswerParams, word: &str) -> Result<(), CliError> {
+    let decided = start::ask::<ApprovalAnswer>(desk, Absent::Start, "answer the request", params)?;
+    desk.tell(&decided, |decided| {
+        desk.say(format!("{word} {}", words::decided(decided)))
+    })
 }
 
 #[cfg(test)]

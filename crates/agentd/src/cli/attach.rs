@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     config::Installation,
-    rpc::wire::{ListParams, RunDetail, RunParams, RunSummary, Submitted},
+    rpc::{
+        RunList, RunStatus,
+        wire::{ListParams, RunParams, Submitted},
+    },
 };
 use clap::Args;
 
@@ -31,14 +34,10 @@ impl Act for Attach {
                 Some(run) => run,
                 None => newest(&mut link).await?,
             };
-            let detail: RunDetail = link
-                .ask("read the run", "run.status", &RunParams { run })
-                .await?;
-            let run = detail.view.run;
-            if !desk.json() {
-                submit::opening(desk, &opening(detail))?;
-            }
-            submit::see(desk, &config, link, run).await
+            let params = RunParams { run };
+            let detail = link.ask::<RunStatus>("read the run", &params).await?;
+            let run = Submitted::of(detail.view, detail.envelope, detail.approve);
+            submit::see(desk, &config, link, &run).await
         })
     }
 }
@@ -49,7 +48,7 @@ async fn newest(link: &mut Link) -> Result<String, CliError> {
     let all = ListParams {
         limit: Some(crate::limits::RUNS_LISTED_MAX),
     };
-    let runs: Vec<RunSummary> = link.ask(DOING, "run.list", &all).await?;
+    let runs = link.ask::<RunList>(DOING, &all).await?;
     let me = rustix::process::getuid().as_raw();
     let mine = || runs.iter().filter(|run| run.operator == me);
     let open = mine().find(|run| !run.state.is_final());
@@ -60,18 +59,5 @@ async fn newest(link: &mut Link) -> Result<String, CliError> {
             "you have no runs here",
             "`agentd submit \"GOAL\"` starts one",
         )),
-    }
-}
-
-fn opening(detail: RunDetail) -> Submitted {
-    let view = detail.view;
-    Submitted {
-        run: view.run,
-        backend: view.backend,
-        model: view.model,
-        folder: view.folder,
-        profile: view.profile,
-        envelope: detail.envelope,
-        approve: detail.approve,
     }
 }

@@ -5,11 +5,11 @@ use super::{
     start::{self, Absent},
     words,
 };
-use crate::{
-    config::Installation,
-    rpc::recounted::{BudgetParams, Spent, SpentRun},
+use crate::rpc::{
+    BudgetShow,
+    recounted::{BudgetParams, Spent},
 };
-use aaos_core::{event::StopReason, model::Usage, time::Span};
+use aaos_core::{event::StopReason, model::Usage, money::MicroDollars, time::Span};
 use aaos_ports::Spending;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -30,22 +30,13 @@ impl Act for Budget {
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
         let since_s = self.since.as_deref().map(approvals::seconds).transpose()?;
-        let config = desk.config(Installation::PerUser)?;
         let params = BudgetParams {
             run: self.run,
             since_s,
         };
-        desk.wait(async {
-            let mut link = start::reach(desk, &config, Absent::Start).await?;
-            let spent: Spent = link
-                .ask("ask where the money went", "budget.show", &params)
-                .await?;
-            if desk.json() {
-                desk.say_json(&spent)
-            } else {
-                print(desk, &spent)
-            }
-        })
+        let doing = "ask where the money went";
+        let spent = start::ask::<BudgetShow>(desk, Absent::Start, doing, &params)?;
+        desk.tell(&spent, |spent| print(desk, spent))
     }
 }
 
@@ -62,7 +53,13 @@ fn print(desk: &Desk, spent: &Spent) -> Result<(), CliError> {
     ))?;
     limits_of_day(desk, spent)?;
     if let [run] = spent.runs.as_slice() {
-        limits(desk, run)?;
+        desk.say(format!(
+            "{}  {}  {}",
+            run.run,
+            words::painted_state(run.state, desk.paint()),
+            words::one_line(&run.goal, 80)
+        ))?;
+        limits(desk, &run.budget, &run.usage, run.calls, run.agents)?;
     }
     if spent.spending.is_empty() {
         return Ok(());
@@ -83,6 +80,10 @@ fn print(desk: &Desk, spent: &Spent) -> Result<(), CliError> {
     section(desk, "by model", spent, |one| {
         words::one_line(&one.model.to_string(), 80)
     })?;
+    // Over several runs the agents are not told apart.
+    if spent.spending.iter().all(|one| one.agent.is_none()) {
+        return Ok(());
+    }
     section(desk, "by agent", spent, agent)
 }
 
@@ -164,35 +165,33 @@ fn share(desk: &Desk, spent: &Spent, usage: &Usage) -> String {
 }
 
 /// How far each limit of a run is used.
-fn limits(desk: &Desk, run: &SpentRun) -> Result<(), CliError> {
-    let paint = desk.paint();
-    let budget = &run.budget;
-    let rows = [
-        ("cost", run.usage.cost.0, budget.cost.0, true),
-        ("tokens", run.usage.tokens(), budget.tokens, false),
-        ("calls", run.calls, budget.calls, false),
-        ("agents", run.agents, budget.agents, false),
-    ];
-    desk.say(format!(
-        "{}  {}  {}",
-        run.run,
-        words::painted_state(run.state, paint),
-        words::one_line(&run.goal, 80)
-    ))?;
-    rows.iter().try_for_each(|(name, used, allowed, money)| {
-        desk.say(limit_line(desk, name, *used, *allowed, *money))
-    })
+pub(crate) fn limits(
+    desk: &Desk,
+    allowed: &aaos_core::budget::Budget,
+    usage: &Usage,
+    calls: u64,
+    agents: u64,
+) -> Result<(), CliError> {
+    let say = |name, used, allowed, said| desk.say(limit_line(desk, name, used, allowed, said));
+    say("cost", usage.cost.0, allowed.cost.0, money)?;
+    say("tokens", usage.tokens(), allowed.tokens, words::count)?;
+    say("calls", calls, allowed.calls, words::count)?;
+    say("agents", agents, allowed.agents, words::count)
 }
 
-/// One limit: its name, a bar, used and allowed.
-pub(crate) fn limit_line(desk: &Desk, name: &str, used: u64, allowed: u64, money: bool) -> String {
-    let said = |amount: u64| {
-        if money {
-            words::exact(aaos_core::money::MicroDollars(amount))
-        } else {
-            words::count(amount)
-        }
-    };
+/// An amount of money, to the micro-dollar.
+fn money(amount: u64) -> String {
+    words::exact(MicroDollars(amount))
+}
+
+/// One limit: its name, a bar, used and allowed, said in these words.
+pub(crate) fn limit_line(
+    desk: &Desk,
+    name: &str,
+    used: u64,
+    allowed: u64,
+    said: fn(u64) -> String,
+) -> String {
     let bar = words::bar(used, allowed, desk.paint());
     format!("  {name:<10} {bar}  {} of {}", said(used), said(allowed))
 }
@@ -203,10 +202,16 @@ fn limits_of_day(desk: &Desk, spent: &Spent) -> Result<(), CliError> {
         let who = format!("today, {}", day.of);
         desk.say(desk.paint().strong(&who))?;
         if let Some(cost) = day.cost {
-            desk.say(limit_line(desk, "cost", day.used.cost.0, cost.0, true))?;
+            desk.say(limit_line(desk, "cost", day.used.cost.0, cost.0, money))?;
         }
         if let Some(tokens) = day.tokens {
-            desk.say(limit_line(desk, "tokens", day.used.tokens(), tokens, false))?;
+            desk.say(limit_line(
+                desk,
+                "tokens",
+                day.used.tokens(),
+                tokens,
+                words::count,
+            ))?;
         }
     }
     Ok(())

@@ -17,12 +17,7 @@ impl Act for ShowConfig {
     const ABOUT: &'static str = "Show every setting and where it came from; keys show as …";
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
-        let installation = if self.system {
-            Installation::System
-        } else {
-            Installation::PerUser
-        };
-        let config = desk.config(installation)?;
+        let config = desk.config(Installation::by_flag(self.system))?;
         let entries = config.entries();
         if desk.json() {
             return desk.say_json(

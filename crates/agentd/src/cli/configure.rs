@@ -22,7 +22,7 @@ use toml_edit::{DocumentMut, Item, Table, value};
 /// Its arguments.
 #[derive(Debug, Args)]
 pub(crate) struct Configure {
-    /// The kind of provider: anthropic, openai, deepseek, ollama, vllm, openrouter, scripted.
+    /// The kind of provider: anthropic, openai, deepseek, ollama, vllm, openrouter, rules.
     #[arg(long, value_name = "KIND")]
     provider: Option<String>,
     /// Its name in the configuration; its kind's if not given.
@@ -59,11 +59,7 @@ impl Act for Configure {
     const ABOUT: &'static str = "Set up a model provider and its key";
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
-        let installation = if self.system {
-            Installation::System
-        } else {
-            Installation::PerUser
-        };
+        let installation = Installation::by_flag(self.system);
         let paths = config::Paths::find(&desk.environment, &desk.overrides(installation))?;
         let choice = if self.provider.is_none() && std::io::stdin().is_terminal() && desk.terminal {
             self.ask()?
@@ -116,6 +112,13 @@ impl Configure {
                 &format!("Name one of: {}", kinds()),
             ));
         };
+        if named == SCRIPTED {
+            return Err(CliError::usage(
+                doing,
+                "a scripted model is a file of replies, which no flag names",
+                "Write `[providers.NAME]` with `kind = \"scripted\"` and `file = \"replies.yaml\"` into the configuration; docs/guide/scripts.md shows both files",
+            ));
+        }
         let kind = preset(named).ok_or_else(|| {
             let problem = format!(
                 "there is no kind of provider `{}`",
@@ -159,7 +162,7 @@ impl Configure {
         };
         cliclack::intro("Set up a model provider").map_err(given_up)?;
         let mut select = cliclack::select("Provider");
-        for preset in PROVIDERS {
+        for preset in offered() {
             select = select.item(preset.name, preset.name, preset.summary);
         }
         let chosen: &str = select.interact().map_err(given_up)?;
@@ -213,10 +216,17 @@ impl Configure {
     }
 }
 
-/// Every kind of provider, for messages.
+/// A script is a file, and its place is written into the configuration itself.
+const SCRIPTED: &str = "scripted";
+
+/// The kinds of provider that are set up here.
+fn offered() -> impl Iterator<Item = &'static Preset> {
+    PROVIDERS.iter().filter(|preset| preset.name != SCRIPTED)
+}
+
+/// Every kind of provider that is set up here, for messages.
 fn kinds() -> String {
-    PROVIDERS
-        .iter()
+    offered()
         .map(|preset| preset.name)
         .collect::<Vec<_>>()
         .join(", ")

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     config::{Config, Installation},
-    rpc::wire::{DaemonStatusAnswer, Nothing, StopParams, Stopping, Trouble, When},
+    rpc::{
+        DaemonStop,
+        wire::{DaemonStatusAnswer, StopParams, Stopping, Trouble, When},
+    },
 };
 use aaos_core::time::Span;
 use clap::{Args, Subcommand};
@@ -47,10 +50,7 @@ impl Act for Daemon {
 
 async fn status(desk: &Desk, config: &Config) -> Result<(), CliError> {
     let mut link = start::reach(desk, config, Absent::Report).await?;
-    let status: DaemonStatusAnswer = link
-        .ask("ask the daemon what it is", "daemon.status", &Nothing {})
-        .await?;
-    print(desk, &status)
+    print(desk, &start::about(&mut link).await?)
 }
 
 /// What the daemon says of itself.
@@ -70,19 +70,14 @@ pub(crate) fn print(desk: &Desk, status: &DaemonStatusAnswer) -> Result<(), CliE
         status.pid,
         words::span(Span::from_secs(status.uptime_s))
     ))?;
-    desk.say(format!(
-        "backend      {}",
-        words::painted_backend(&status.backend, paint)
-    ))?;
-    desk.say(format!(
-        "confinement  {}",
-        words::clean(&status.confinement)
-    ))?;
-    desk.say(words::model(&status.model).replacen("model: ", "model        ", 1))?;
-    desk.say(format!("state        {}", words::clean(&status.state_dir)))?;
-    desk.say(format!("socket       {}", words::clean(&status.socket)))?;
-    desk.say(format!("runs         {} active", status.runs_active))?;
-    desk.say(format!("connections  {}", status.connections))?;
+    let fact = |name: &str, said: String| desk.say(format!("{name:<13}{said}"));
+    fact("backend", words::painted_backend(&status.backend, paint))?;
+    fact("confinement", words::clean(&status.confinement))?;
+    fact("model", words::clean(&status.model))?;
+    fact("state", words::clean(&status.state_dir))?;
+    fact("socket", words::clean(&status.socket))?;
+    fact("runs", format!("{} active", status.runs_active))?;
+    fact("connections", status.connections.to_string())?;
     match &status.trouble {
         None => Ok(()),
         Some(trouble) => desk.say(paint.bad(&no_goals(trouble))),
@@ -115,13 +110,8 @@ async fn stop(desk: &Desk, config: &Config) -> Result<(), CliError> {
 
 async fn order_stop(desk: &Desk, config: &Config) -> Result<Stopping, CliError> {
     let mut link = start::reach(desk, config, Absent::Report).await?;
-    let stopping: Stopping = link
-        .ask(
-            "stop the daemon",
-            "daemon.stop",
-            &StopParams { when: When::Now },
-        )
-        .await?;
+    let now = StopParams { when: When::Now };
+    let stopping = link.ask::<DaemonStop>("stop the daemon", &now).await?;
     drop(link);
     start::gone(config, stopping.pid).await?;
     Ok(stopping)
@@ -135,8 +125,5 @@ async fn restart(desk: &Desk, config: &Config) -> Result<(), CliError> {
         Err(error) => return Err(error),
     }
     let mut link = start::start(config).await?;
-    let status: DaemonStatusAnswer = link
-        .ask("ask the daemon what it is", "daemon.status", &Nothing {})
-        .await?;
-    print(desk, &status)
+    print(desk, &start::about(&mut link).await?)
 }

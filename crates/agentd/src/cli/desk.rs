@@ -31,7 +31,7 @@ impl Desk {
     /// The flags that change the configuration.
     pub(crate) fn overrides(&self, installation: Installation) -> Overrides {
         Overrides {
-            system: installation == Installation::System,
+            installation,
             config: self.flags.config.clone(),
             state_dir: self.flags.state_dir.clone(),
             socket: self.flags.socket.clone(),
@@ -73,6 +73,19 @@ impl Desk {
         self.say(
             text.map_err(|error| CliError::failed("print JSON", error.to_string(), "Report this"))?,
         )
+    }
+
+    /// Prints an answer: as JSON if that is asked for, else in words.
+    pub(crate) fn tell<T: Serialize>(
+        &self,
+        answer: &T,
+        in_words: impl FnOnce(&T) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        if self.json() {
+            self.say_json(answer)
+        } else {
+            in_words(answer)
+        }
     }
 
     /// Tells people something beside the output.

@@ -329,7 +329,7 @@ const SETTINGS: &[(&str, &str)] = &[
         "In `[audit]`: events after which it is.",
     ),
     (
-        "sign_every_s = 300",
+        "sign_every_s = 60",
         "In `[audit]`: seconds after which it is, if there were any events.",
     ),
     ("[daemon]", "The daemon."),

@@ -31,12 +31,7 @@ impl Act for Doctor {
     const ABOUT: &'static str = "Show what this machine can confine agents with, and try it";
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
-        let installation = if self.system {
-            Installation::System
-        } else {
-            Installation::PerUser
-        };
-        let mut config = desk.config(installation)?;
+        let mut config = desk.config(Installation::by_flag(self.system))?;
         if let Some(layer) = self.drill {
             config.confinement.drill = Some(Setting::new(layer, Origin::Flag("drill")));
         }

@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{
     config::Config,
-    rpc::wire::{self, Piece, WatchParams},
+    rpc::{
+        RunWatch,
+        wire::{self, Piece, WatchParams},
+    },
     world::SystemClock,
 };
-use aaos_core::{
-    event::{Event, Seq, Severity},
-    id::RunId,
-};
+use aaos_core::event::{Event, Seq, Severity};
 use aaos_ports::Clock;
 use std::time::{Duration, Instant};
 
@@ -162,7 +162,7 @@ async fn watch(
     params: &WatchParams,
     shown: &mut Shown<'_>,
 ) -> Result<End, CliError> {
-    if let Err(error) = link.begin(DOING, "run.watch", params).await {
+    if let Err(error) = link.begin::<RunWatch>(DOING, params).await {
         return Ok(End::Broke(error));
     }
     let mut draw = tokio::time::interval(DRAW_TIME);
@@ -275,14 +275,5 @@ impl Shown<'_> {
             |line: &String| console::truncate_str(line, size.columns.max(1), "…").into_owned();
         let stay: Vec<String> = stay.iter().map(cut).collect();
         Ok(self.screen.draw(&stay, &frame.unwrap_or_default())?)
-    }
-}
-
-/// The parameters that follow a run from its beginning.
-pub(crate) fn from_the_beginning(run: RunId) -> WatchParams {
-    WatchParams {
-        run: run.to_string(),
-        after: 0,
-        follow: true,
     }
 }

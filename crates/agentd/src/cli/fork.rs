@@ -3,11 +3,11 @@
 use super::{
     Act, CliError, Desk,
     start::{self, Absent},
-    submit,
+    submit, terms,
 };
 use crate::{
-    config::{Installation, amount::Amount},
-    rpc::{recounted::ForkParams, wire::Submitted},
+    config::Installation,
+    rpc::{RunFork, recounted::ForkParams},
 };
 use clap::Args;
 
@@ -22,6 +22,9 @@ pub(crate) struct Fork {
     /// The model for everything, as `provider/model`.
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
+    /// Give again what the run was granted and its profile does not grant any longer; may be repeated.
+    #[arg(long, value_name = "GRANT")]
+    grant: Vec<String>,
     /// A limit in place of the run's own: `2usd`, `100ktokens`, `10m`; may be repeated.
     #[arg(long, value_name = "AMOUNT")]
     budget: Vec<String>,
@@ -40,18 +43,11 @@ impl Act for Fork {
         let config = desk.config(Installation::PerUser)?;
         desk.wait(async {
             let mut link = start::reach(desk, &config, Absent::Start).await?;
-            let forked: Submitted = link.ask("fork the run", "run.fork", &params).await?;
+            let forked = link.ask::<RunFork>("fork the run", &params).await?;
             if detach {
-                return if desk.json() {
-                    desk.say_json(&forked)
-                } else {
-                    desk.say(forked.run.to_string())
-                };
+                return submit::leave(desk, &forked);
             }
-            if !desk.json() {
-                submit::opening(desk, &forked)?;
-            }
-            submit::see(desk, &config, link, forked.run).await
+            submit::see(desk, &config, link, &forked).await
         })
     }
 }
@@ -72,17 +68,13 @@ impl Fork {
                 (at.to_owned(), turns)
             }
         };
-        let amount = |text: &String| -> Result<Amount, CliError> {
-            text.parse().map_err(|problem: String| {
-                CliError::usage("read the budget", &problem, "See `agentd fork --help`")
-            })
-        };
         Ok(ForkParams {
             run: self.run,
             at,
             turns_kept,
             model: self.model,
-            budget: self.budget.iter().map(amount).collect::<Result<_, _>>()?,
+            grants: terms::grants("--grant", &self.grant, &terms::base(None)?)?,
+            budget: terms::amounts(&self.budget, "fork")?,
         })
     }
 }

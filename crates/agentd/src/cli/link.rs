@@ -3,10 +3,10 @@
 use super::{CliError, Code};
 use crate::{
     limits::{ANSWER_BYTES_MAX, ANSWER_TIME},
-    rpc::{Fault, wire::Piece},
+    rpc::{Call, Fault, wire::Piece},
 };
 use futures::StreamExt;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::{io, path::Path, time::Duration};
 use tokio::{
@@ -55,24 +55,22 @@ impl Link {
     }
 
     /// Asks and waits for the answer, for as long as a question takes that asks nobody else.
-    pub(crate) async fn ask<T: DeserializeOwned>(
+    pub(crate) async fn ask<C: Call>(
         &mut self,
         doing: &str,
-        method: &str,
-        params: &impl Serialize,
-    ) -> Result<T, CliError> {
-        self.ask_for(doing, method, params, ANSWER_TIME).await
+        params: &C::Params,
+    ) -> Result<C::Answer, CliError> {
+        self.ask_for::<C>(doing, params, ANSWER_TIME).await
     }
 
     /// Asks and waits for the answer.
-    pub(crate) async fn ask_for<T: DeserializeOwned>(
+    pub(crate) async fn ask_for<C: Call>(
         &mut self,
         doing: &str,
-        method: &str,
-        params: &impl Serialize,
+        params: &C::Params,
         patience: Duration,
-    ) -> Result<T, CliError> {
-        self.begin(doing, method, params).await?;
+    ) -> Result<C::Answer, CliError> {
+        self.begin::<C>(doing, params).await?;
         let answered = async {
             loop {
                 if let Incoming::Answer(answer) = self.next(doing).await? {
@@ -80,16 +78,11 @@ impl Link {
                 }
             }
         };
-        let answer = match tokio::time::timeout(patience, answered).await {
-            Ok(answer) => answer?,
-            Err(_) => {
-                return Err(self.broken(
-                    doing,
-                    &format!("the daemon did not answer within {} s", patience.as_secs()),
-                ));
-            }
+        let Ok(answer) = tokio::time::timeout(patience, answered).await else {
+            let problem = format!("the daemon did not answer within {} s", patience.as_secs());
+            return Err(self.broken(doing, &problem));
         };
-        self.understand(doing, answer)
+        self.understand(doing, answer?)
     }
 
     /// Reads an answer as what it should be.
@@ -98,31 +91,20 @@ impl Link {
         doing: &str,
         answer: Value,
     ) -> Result<T, CliError> {
-        serde_json::from_value(answer).map_err(|error| {
-            let problem = format!(
-                "{}: the daemon's answer is not understood: {error}",
-                self.place
-            );
-            CliError::new(
-                Code::Unreachable,
-                doing,
-                problem,
-                "Run `agentd daemon restart`: it may be of another version",
-            )
-        })
+        serde_json::from_value(answer)
+            .map_err(|error| self.strange(doing, "the daemon's answer", &error))
     }
 
     /// Sends a request.
-    pub(crate) async fn begin(
+    pub(crate) async fn begin<C: Call>(
         &mut self,
         doing: &str,
-        method: &str,
-        params: &impl Serialize,
+        params: &C::Params,
     ) -> Result<(), CliError> {
         let id = self.next_id;
         self.next_id += 1;
         let mut line =
-            json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
+            json!({ "jsonrpc": "2.0", "id": id, "method": C::NAME, "params": params }).to_string();
         line.push('\n');
         match self.writing.write_all(line.as_bytes()).await {
             Ok(()) => Ok(()),
@@ -143,26 +125,15 @@ impl Link {
             }
             None => return Err(self.broken(doing, "the daemon closed the connection")),
         };
-        let mut value: Value = match serde_json::from_slice(&line) {
-            Ok(value) => value,
-            Err(error) => {
-                return Err(self.broken(
-                    doing,
-                    &format!("what answers there speaks another language: {error}"),
-                ));
-            }
-        };
+        let mut value: Value = serde_json::from_slice(&line).map_err(|error| {
+            let problem = format!("what answers there speaks another language: {error}");
+            self.broken(doing, &problem)
+        })?;
         if let Some(piece) = value.pointer_mut("/params/piece") {
             let piece = serde_json::from_value(piece.take());
-            return piece.map(Incoming::Piece).map_err(|error| {
-                let problem = format!("an event of the daemon's is not understood: {error}");
-                CliError::new(
-                    Code::Unreachable,
-                    doing,
-                    problem,
-                    "Run `agentd daemon restart`: it may be of another version",
-                )
-            });
+            return piece
+                .map(Incoming::Piece)
+                .map_err(|error| self.strange(doing, "an event of the daemon's", &error));
         }
         if let Some(error) = value.get("error") {
             return Ok(Incoming::Answer(Err(Fault::from_wire(error))));
@@ -171,6 +142,12 @@ impl Link {
             .get_mut("result")
             .map(Value::take)
             .unwrap_or(Value::Null))))
+    }
+
+    fn strange(&self, doing: &str, what: &str, error: &serde_json::Error) -> CliError {
+        let problem = format!("{}: {what} is not understood: {error}", self.place);
+        let next_step = "Run `agentd daemon restart`: it may be of another version";
+        CliError::new(Code::Unreachable, doing, problem, next_step)
     }
 
     fn broken(&self, doing: &str, problem: &str) -> CliError {

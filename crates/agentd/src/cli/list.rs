@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     config::Installation,
-    rpc::wire::{DaemonStatusAnswer, ListParams, Nothing, RunSummary},
+    rpc::{
+        RunList,
+        wire::{ListParams, RunSummary},
+    },
     world::SystemClock,
 };
 use aaos_ports::Clock;
@@ -29,21 +32,13 @@ impl Act for List {
         let config = desk.config(Installation::PerUser)?;
         desk.wait(async {
             let mut link = start::reach(desk, &config, Absent::Start).await?;
-            let runs: Vec<RunSummary> = link
-                .ask(
-                    "list the runs",
-                    "run.list",
-                    &ListParams { limit: self.limit },
-                )
-                .await?;
+            let params = ListParams { limit: self.limit };
+            let runs = link.ask::<RunList>("list the runs", &params).await?;
             if desk.json() {
                 return desk.say_json(&runs);
             }
             print(desk, &runs)?;
-            let status: DaemonStatusAnswer = link
-                .ask("ask the daemon how it is", "daemon.status", &Nothing {})
-                .await?;
-            if let Some(trouble) = &status.trouble {
+            if let Some(trouble) = &start::about(&mut link).await?.trouble {
                 desk.note(super::daemon::no_goals(trouble));
             }
             Ok(())

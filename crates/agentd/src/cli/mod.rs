@@ -119,20 +119,23 @@ fn act<A: Act>(matches: &ArgMatches, desk: &Desk) -> Result<(), CliError> {
     arguments.act(desk)
 }
 
+/// Where the help lists them: apart, so that a command's own arguments stand together.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Flags every command takes.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Flags {
     /// Print JSON instead of text.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) json: bool,
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The state directory.
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// The daemon's socket.
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 }
 

@@ -6,9 +6,11 @@ use super::{
     words,
 };
 use crate::{
-    config::Installation,
     limits::{ANSWER_TIME, PROBE_TIME},
-    rpc::wire::{ModelParams, Models as Answer},
+    rpc::{
+        ModelList,
+        wire::{ModelParams, Models as Answer},
+    },
 };
 use clap::Args;
 
@@ -25,25 +27,13 @@ impl Act for Models {
     const ABOUT: &'static str = "List the model of each class and probe whether it answers";
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
-        let config = desk.config(Installation::PerUser)?;
         let params = ModelParams {
             probe: !self.no_probe,
         };
-        let answer: Answer = desk.wait(async {
-            let mut link = start::reach(desk, &config, Absent::Start).await?;
-            link.ask_for(
-                "list the models",
-                "model.list",
-                &params,
-                PROBE_TIME + ANSWER_TIME,
-            )
-            .await
-        })?;
-        if desk.json() {
-            desk.say_json(&answer)?;
-        } else {
-            print(desk, &answer)?;
-        }
+        let patience = PROBE_TIME + ANSWER_TIME;
+        let doing = "list the models";
+        let answer = start::ask_for::<ModelList>(desk, Absent::Start, doing, &params, patience)?;
+        desk.tell(&answer, |answer| print(desk, answer))?;
         let fine = |probe: &Option<String>| probe.as_deref().is_none_or(|probe| probe == "ok");
         if answer.models.iter().all(|model| fine(&model.probe)) {
             Ok(())

@@ -7,7 +7,7 @@ use super::{
     terms::Terms,
     words,
 };
-use crate::{config::Installation, rpc::wire::Planned};
+use crate::rpc::{RunPlan, wire::Planned};
 use aaos_core::plan::{Item, Param, Subtask};
 use clap::Args;
 use std::time::Duration;
@@ -28,19 +28,10 @@ impl Act for Plan {
         "Show the plan of a goal and what it would be granted, without starting it";
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
-        let config = desk.config(Installation::PerUser)?;
         let params = self.terms.params()?;
-        desk.wait(async {
-            let mut link = start::reach(desk, &config, Absent::Start).await?;
-            let planned: Planned = link
-                .ask_for("plan the goal", "run.plan", &params, PLAN_TIME)
-                .await?;
-            if desk.json() {
-                desk.say_json(&planned)
-            } else {
-                print(desk, &planned)
-            }
-        })
+        let doing = "plan the goal";
+        let planned = start::ask_for::<RunPlan>(desk, Absent::Start, doing, &params, PLAN_TIME)?;
+        desk.tell(&planned, |planned| print(desk, planned))
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     start::{self, Absent},
     words,
 };
-use crate::{config::Installation, rpc::wire::RunParams};
+use crate::rpc::{RunReplay, wire::RunParams};
 use aaos_ports::{Line, Replayed};
 use clap::Args;
 use std::time::Duration;
@@ -26,23 +26,15 @@ impl Act for Replay {
         "Carry a run out again from its record, asking no model and touching nothing, and compare";
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
-        let config = desk.config(Installation::PerUser)?;
-        desk.wait(async {
-            let mut link = start::reach(desk, &config, Absent::Start).await?;
-            let params = RunParams { run: self.run };
-            let replayed: Replayed = link
-                .ask_for("replay the run", "run.replay", &params, REPLAY_TIME)
-                .await?;
-            if desk.json() {
-                desk.say_json(&replayed)?;
-            } else {
-                print(desk, &replayed)?;
-            }
-            match replayed.divergence {
-                None => Ok(()),
-                Some(_) => Err(CliError::quiet(Code::Failed)),
-            }
-        })
+        let params = RunParams { run: self.run };
+        let doing = "replay the run";
+        let replayed =
+            start::ask_for::<RunReplay>(desk, Absent::Start, doing, &params, REPLAY_TIME)?;
+        desk.tell(&replayed, |replayed| print(desk, replayed))?;
+        match replayed.divergence {
+            None => Ok(()),
+            Some(_) => Err(CliError::quiet(Code::Failed)),
+        }
     }
 }
 
@@ -52,25 +44,18 @@ fn print(desk: &Desk, replayed: &Replayed) -> Result<(), CliError> {
         None => paint.good("the same"),
         Some(_) => paint.bad("diverged"),
     };
-    desk.say(format!(
-        "{}  {verdict}",
-        paint.strong(&replayed.run.to_string())
-    ))?;
-    desk.say(format!(
-        "compared   {}",
-        words::plural(replayed.events, "event")
-    ))?;
-    desk.say(format!(
-        "recorded   {}, {}; no model was asked and nothing was performed",
-        if replayed.replies == 1 {
-            "1 model reply".to_owned()
-        } else {
-            format!("{} model replies", words::count(replayed.replies))
-        },
-        words::plural(replayed.results, "tool result")
-    ))?;
+    let run = paint.strong(&replayed.run.to_string());
+    desk.say(format!("{run}  {verdict}"))?;
+    let fact = |name: &str, said: String| desk.say(format!("{name:<11}{said}"));
+    let replies = words::counted(replayed.replies, "model reply", "model replies");
+    let results = words::plural(replayed.results, "tool result");
+    fact("compared", words::plural(replayed.events, "event"))?;
+    fact(
+        "recorded",
+        format!("{replies}, {results}; no model was asked and nothing was performed"),
+    )?;
     if let Some(end) = &replayed.ends_at {
-        desk.say(format!("ends       {}", words::one_line(end, 300)))?;
+        fact("ends", words::one_line(end, 300))?;
     }
     let Some(divergence) = &replayed.divergence else {
         return Ok(());

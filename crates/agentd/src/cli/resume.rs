@@ -6,8 +6,11 @@ use super::{
     words,
 };
 use crate::{
-    config::{Installation, amount::Amount},
-    rpc::decided::{ResumeParams, Resumed, raise},
+    config::amount::Amount,
+    rpc::{
+        RunResume,
+        decided::{ResumeParams, Resumed, raise},
+    },
 };
 use clap::Args;
 
@@ -27,21 +30,14 @@ impl Act for Resume {
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
         let budget = amounts(&self.budget)?;
-        let config = desk.config(Installation::PerUser)?;
         let params = ResumeParams {
             run: self.run,
             budget,
         };
-        desk.wait(async {
-            let mut link = start::reach(desk, &config, Absent::Start).await?;
-            let resumed: Resumed = link.ask("raise the budget", "run.resume", &params).await?;
-            if desk.json() {
-                return desk.say_json(&resumed);
-            }
-            let budget = resumed.budget;
+        let resumed = start::ask::<RunResume>(desk, Absent::Start, "raise the budget", &params)?;
+        desk.tell(&resumed, |Resumed { run, budget }| {
             desk.say(format!(
-                "{} may use {}, {} tokens, {}, {}, {}",
-                resumed.run,
+                "{run} may use {}, {} tokens, {}, {}, {}",
                 words::exact(budget.cost),
                 words::count(budget.tokens),
                 words::span(budget.wall_clock),

@@ -5,10 +5,7 @@ use super::{
     start::{self, Absent},
     words,
 };
-use crate::{
-    config::Installation,
-    rpc::wire::{RevokeParams, RevokedAnswer},
-};
+use crate::rpc::{RunRevoke, wire::RevokeParams};
 use clap::Args;
 
 /// Its arguments.
@@ -25,18 +22,12 @@ impl Act for Revoke {
     const ABOUT: &'static str = "Take a grant back from a run, with every grant made from it and the calls that rest on one";
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
-        let config = desk.config(Installation::PerUser)?;
         let params = RevokeParams {
             run: self.run,
             grant: self.grant,
         };
-        desk.wait(async {
-            let mut link = start::reach(desk, &config, Absent::Report).await?;
-            let revoked: RevokedAnswer =
-                link.ask("revoke the grant", "run.revoke", &params).await?;
-            if desk.json() {
-                return desk.say_json(&revoked);
-            }
+        let revoked = start::ask::<RunRevoke>(desk, Absent::Report, "revoke the grant", &params)?;
+        desk.tell(&revoked, |revoked| {
             desk.say(format!(
                 "revoked {}, {} made from it, {} ended",
                 revoked.grant,

@@ -6,10 +6,14 @@ use super::{
     words,
 };
 use crate::{
-    config::{Installation, file::excerpt},
-    rpc::wire::{Nothing, RoleParams, RoleProblemWire, Roles as Answer},
+    config::file::excerpt,
+    rpc::{
+        RoleList, RoleShow,
+        wire::{Nothing, RoleParams},
+    },
 };
 use aaos_core::role::Role;
+use aaos_ports::RoleProblem;
 use clap::{Args, Subcommand};
 use std::{
     io::Read,
@@ -54,11 +58,7 @@ impl Act for Roles {
 }
 
 fn list(desk: &Desk) -> Result<(), CliError> {
-    let config = desk.config(Installation::PerUser)?;
-    let answer: Answer = desk.wait(async {
-        let mut link = start::reach(desk, &config, Absent::Start).await?;
-        link.ask("list the roles", "role.list", &Nothing {}).await
-    })?;
+    let answer = start::ask::<RoleList>(desk, Absent::Start, "list the roles", &Nothing {})?;
     if desk.json() {
         return desk.say_json(&answer);
     }
@@ -97,7 +97,7 @@ fn parameters(role: &Role) -> String {
         .join(" ")
 }
 
-fn place(problem: &RoleProblemWire) -> String {
+fn place(problem: &RoleProblem) -> String {
     let at = match (problem.line, problem.column) {
         (Some(line), Some(column)) => format!(":{line}:{column}"),
         (Some(line), None) => format!(":{line}"),
@@ -111,18 +111,13 @@ fn place(problem: &RoleProblemWire) -> String {
 }
 
 fn show(desk: &Desk, name: String) -> Result<(), CliError> {
-    let config = desk.config(Installation::PerUser)?;
-    let role: Role = desk.wait(async {
-        let mut link = start::reach(desk, &config, Absent::Start).await?;
-        link.ask("show the role", "role.show", &RoleParams { name })
-            .await
-    })?;
-    if desk.json() {
-        return desk.say_json(&role);
-    }
-    let text = serde_saphyr::to_string(&role)
-        .map_err(|error| CliError::failed("show the role", error.to_string(), "Use --json"))?;
-    desk.say(words::clean(text.trim_end()))
+    const DOING: &str = "show the role";
+    let role = start::ask::<RoleShow>(desk, Absent::Start, DOING, &RoleParams { name })?;
+    desk.tell(&role, |role| {
+        let text = serde_saphyr::to_string(role)
+            .map_err(|error| CliError::failed(DOING, error.to_string(), "Use --json"))?;
+        desk.say(words::clean(text.trim_end()))
+    })
 }
 
 fn validate(desk: &Desk, paths: &[PathBuf]) -> Result<(), CliError> {
@@ -143,7 +138,7 @@ fn validate(desk: &Desk, paths: &[PathBuf]) -> Result<(), CliError> {
             }
             Err(problems) => {
                 bad += 1;
-                report(desk, &path, problems)?;
+                report(desk, &path, &problems)?;
             }
         }
     }
@@ -154,25 +149,12 @@ fn validate(desk: &Desk, paths: &[PathBuf]) -> Result<(), CliError> {
     }
 }
 
-fn report(
-    desk: &Desk,
-    path: &Path,
-    problems: Vec<aaos_ports::RoleProblem>,
-) -> Result<(), CliError> {
-    let problems: Vec<RoleProblemWire> = problems
-        .into_iter()
-        .map(|bad| RoleProblemWire {
-            file: bad.file,
-            line: bad.line,
-            column: bad.column,
-            problem: bad.problem,
-        })
-        .collect();
+fn report(desk: &Desk, path: &Path, problems: &[RoleProblem]) -> Result<(), CliError> {
     if desk.json() {
         return desk
             .say_json(&serde_json::json!({ "file": path, "role": null, "problems": problems }));
     }
-    for problem in &problems {
+    for problem in problems {
         desk.say(format!("{} {}", desk.paint().bad("bad"), place(problem)))?;
         if let Some(shown) = problem
             .line

@@ -23,11 +23,7 @@ impl Act for Run {
     const ABOUT: &'static str = "Run the daemon here; `submit` starts one on demand";
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
-        let installation = if self.system {
-            Installation::System
-        } else {
-            Installation::PerUser
-        };
+        let installation = Installation::by_flag(self.system);
         tracing_subscriber::fmt()
             .with_writer(std::io::stderr)
             .with_ansi(false)

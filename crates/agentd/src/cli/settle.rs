@@ -5,9 +5,9 @@ use super::{
     start::{self, Absent},
     words,
 };
-use crate::{
-    config::Installation,
-    rpc::decided::{Decided, Settle as Settlement, SettleParams},
+use crate::rpc::{
+    RunSettle,
+    decided::{Settle as Settlement, SettleParams},
 };
 use clap::{ArgGroup, Args};
 
@@ -36,7 +36,6 @@ impl Act for Settle {
         "Say whether an act that was cut off happened, is to be done again, or is given up";
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
-        let config = desk.config(Installation::PerUser)?;
         let (settlement, said) = if self.done {
             (Settlement::Done, "is taken as done")
         } else if self.repeat {
@@ -49,18 +48,9 @@ impl Act for Settle {
             call: self.call,
             settlement,
         };
-        desk.wait(async {
-            let mut link = start::reach(desk, &config, Absent::Start).await?;
-            let decided: Decided = link.ask("settle the act", "run.settle", &params).await?;
-            if desk.json() {
-                return desk.say_json(&decided);
-            }
-            desk.say(format!(
-                "{} ({}) of {} {said}",
-                decided.call,
-                words::one_line(&decided.tool, 64),
-                decided.run
-            ))
+        let decided = start::ask::<RunSettle>(desk, Absent::Start, "settle the act", &params)?;
+        desk.tell(&decided, |decided| {
+            desk.say(format!("{} {said}", words::decided(decided)))
         })
     }
 }

@@ -3,8 +3,11 @@
 use super::{CliError, Code, Desk, link::Link};
 use crate::{
     config::{Config, Installation},
-    limits::{LOG_BYTES_MAX, START_TIME, STOP_TIME},
-    rpc::wire::{DaemonStatusAnswer, Nothing, StopParams, Stopping, When},
+    limits::{ANSWER_TIME, LOG_BYTES_MAX, START_TIME, STOP_TIME},
+    rpc::{
+        Call, DaemonStatus, DaemonStop,
+        wire::{DaemonStatusAnswer, Nothing, StopParams, When},
+    },
 };
 use std::{
     fs::File,
@@ -32,6 +35,37 @@ const ENDING_PAUSE: Duration = Duration::from_millis(200);
 const LOG_LINES_SHOWN: usize = 12;
 /// Bytes at the end of the log that are looked through for them.
 const LOG_BYTES_SHOWN: u64 = 8 * 1024;
+
+/// Asks the daemon one question.
+pub(crate) fn ask<C: Call>(
+    desk: &Desk,
+    absent: Absent,
+    doing: &str,
+    params: &C::Params,
+) -> Result<C::Answer, CliError> {
+    ask_for::<C>(desk, absent, doing, params, ANSWER_TIME)
+}
+
+/// Asks the daemon one question, and waits so long for the answer.
+pub(crate) fn ask_for<C: Call>(
+    desk: &Desk,
+    absent: Absent,
+    doing: &str,
+    params: &C::Params,
+    patience: Duration,
+) -> Result<C::Answer, CliError> {
+    let config = desk.config(Installation::PerUser)?;
+    desk.wait(async {
+        let mut link = reach(desk, &config, absent).await?;
+        link.ask_for::<C>(doing, params, patience).await
+    })
+}
+
+/// Asks the daemon what it is.
+pub(crate) async fn about(link: &mut Link) -> Result<DaemonStatusAnswer, CliError> {
+    const DOING: &str = "ask the daemon what it is";
+    link.ask::<DaemonStatus>(DOING, &Nothing {}).await
+}
 
 /// Connects to the daemon. One that runs with other settings is restarted if it is idle.
 pub(crate) async fn reach(desk: &Desk, config: &Config, absent: Absent) -> Result<Link, CliError> {
@@ -99,20 +133,13 @@ pub(crate) fn unreachable(config: &Config, error: &io::Error) -> CliError {
 
 /// Makes sure that the daemon which answers has the settings that are in force here.
 async fn current(desk: &Desk, config: &Config, mut link: Link) -> Result<Link, CliError> {
-    let status: DaemonStatusAnswer = link
-        .ask("ask the daemon what it is", "daemon.status", &Nothing {})
-        .await?;
+    let status = about(&mut link).await?;
     let mine = status.installation == "per_user" && starts_on_demand(config);
     if !mine || status.fingerprint == config.fingerprint() {
         return Ok(link);
     }
-    let stopping: Stopping = link
-        .ask(
-            "restart the daemon",
-            "daemon.stop",
-            &StopParams { when: When::Idle },
-        )
-        .await?;
+    let idle = StopParams { when: When::Idle };
+    let stopping = link.ask::<DaemonStop>("restart the daemon", &idle).await?;
     if !stopping.stopping {
         desk.note(format!(
             "note: the daemon runs with other settings than these and has {} active; this goes by the daemon's. \

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     config::Installation,
-    rpc::wire::{DaemonStatusAnswer, Nothing, RunDetail, RunParams},
+    rpc::{
+        RunStatus,
+        wire::{RunDetail, RunParams},
+    },
 };
 use aaos_core::{
     capability::Capability,
@@ -40,19 +43,11 @@ impl Act for Status {
             };
             let mut link = start::reach(desk, &config, absent).await?;
             let Some(run) = self.run else {
-                let status: DaemonStatusAnswer = link
-                    .ask("ask the daemon what it is", "daemon.status", &Nothing {})
-                    .await?;
-                return super::daemon::print(desk, &status);
+                return super::daemon::print(desk, &start::about(&mut link).await?);
             };
-            let detail: RunDetail = link
-                .ask("read the run", "run.status", &RunParams { run })
-                .await?;
-            if desk.json() {
-                desk.say_json(&detail)
-            } else {
-                print(desk, &detail)
-            }
+            let params = RunParams { run };
+            let detail = link.ask::<RunStatus>("read the run", &params).await?;
+            desk.tell(&detail, |detail| print(desk, detail))
         })
     }
 }
@@ -64,39 +59,29 @@ fn print(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
         paint.strong(&view.run.to_string()),
         standing(view, paint)
     ))?;
-    desk.say(format!("goal       {}", words::one_line(&view.goal, 400)))?;
-    desk.say(format!("submitted  {}", words::date(view.submitted)))?;
+    let fact = |name: &str, said: String| desk.say(format!("{name:<11}{said}"));
+    fact("goal", words::one_line(&view.goal, 400))?;
+    fact("submitted", words::date(view.submitted))?;
     if let Some(finished) = view.finished {
-        desk.say(format!(
-            "ended      {}, after {}",
-            words::date(finished),
-            words::span(finished.since(view.submitted))
-        ))?;
+        let after = words::span(finished.since(view.submitted));
+        fact("ended", format!("{}, after {after}", words::date(finished)))?;
     }
-    desk.say(format!(
-        "backend    {}",
-        words::painted_backend(&view.backend, paint)
-    ))?;
-    desk.say(words::model(&view.model).replacen("model: ", "model      ", 1))?;
-    desk.say(format!("base       {}", words::one_line(&view.base, 400)))?;
-    desk.say(format!("folder     {}", words::one_line(&view.folder, 400)))?;
-    desk.say(format!(
-        "usage      {}, {}, {}",
-        words::usage(&view.usage),
-        words::plural(view.tool_calls, "tool call"),
-        words::plural(view.agents, "agent")
-    ))?;
+    fact("backend", words::painted_backend(&view.backend, paint))?;
+    fact("model", words::clean(&view.model))?;
+    fact("base", words::one_line(&view.base, 400))?;
+    fact("folder", words::one_line(&view.folder, 400))?;
+    let agents = words::plural(view.agents, "agent");
+    fact("usage", format!("{}, {agents}", work(view)))?;
     used(desk, view)?;
     if view.warnings > 0 {
-        desk.say(format!(
-            "warnings   {} (`agentd logs {}` shows them)",
-            view.warnings, view.run
-        ))?;
+        let (warnings, run) = (view.warnings, view.run);
+        fact(
+            "warnings",
+            format!("{warnings} (`agentd logs {run}` shows them)"),
+        )?;
     }
-    desk.say(format!(
-        "granted    by profile {}:",
-        words::clean(&view.profile)
-    ))?;
+    let profile = words::clean(&view.profile);
+    fact("granted", format!("by profile {profile}:"))?;
     grants(desk, &detail.envelope)?;
     super::submit::rules(desk, &detail.approve)?;
     waits(desk, view)?;
@@ -116,6 +101,12 @@ fn print(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Tokens, money and calls.
+fn work(view: &RunView) -> String {
+    let calls = words::plural(view.tool_calls, "tool call");
+    format!("{}, {calls}", words::usage(&view.usage))
+}
+
 fn standing(view: &RunView, paint: words::Paint) -> String {
     let waiting = view.waiting.len();
     let text = words::run_standing(view.state, view.parked.as_ref(), waiting, view.recoveries);
@@ -131,34 +122,26 @@ fn standing(view: &RunView, paint: words::Paint) -> String {
 
 /// How far each limit is used.
 fn used(desk: &Desk, view: &RunView) -> Result<(), CliError> {
-    let (budget, usage) = (&view.budget, &view.usage);
+    let budget = &view.budget;
     let minutes = |span: Span| span.millis() / 60_000;
-    let rows = [
-        ("cost", usage.cost.0, budget.cost.0, true),
-        ("tokens", usage.tokens(), budget.tokens, false),
-        ("calls", view.tool_calls, budget.calls, false),
-        ("agents", view.agents, budget.agents, false),
-        (
-            "minutes",
-            minutes(view.active),
-            minutes(budget.wall_clock),
-            false,
-        ),
-    ];
+    let (active, allowed) = (minutes(view.active), minutes(budget.wall_clock));
     desk.say("budget")?;
-    rows.into_iter()
-        .try_for_each(|(name, used, allowed, money)| {
-            desk.say(budget::limit_line(desk, name, used, allowed, money))
-        })?;
+    budget::limits(desk, budget, &view.usage, view.tool_calls, view.agents)?;
+    desk.say(budget::limit_line(
+        desk,
+        "minutes",
+        active,
+        allowed,
+        words::count,
+    ))?;
     let Some(parked) = &view.parked else {
         return Ok(());
     };
     desk.say(desk.paint().warn(&format!(
-        "  it waits at its limit of {}, {} more wanted: `agentd resume {} --budget +{}`",
+        "  it waits at its limit of {}, {} more wanted: {}",
         words::used_of(parked.limit, parked.used, parked.allowed),
         words::amount(parked.limit, parked.wanted),
-        view.run,
-        words::raise_example(parked.limit)
+        words::way_on(parked.limit, Some(view.run))
     )))
 }
 
@@ -263,17 +246,10 @@ pub(crate) fn delivered(desk: &Desk, view: &RunView) -> Result<(), CliError> {
     files.iter().try_for_each(|(path, bytes)| {
         desk.say(format!("  {}  ({bytes} bytes)", words::one_line(path, 400)))
     })?;
-    if view.finished.is_some() {
-        let elapsed = view
-            .finished
-            .unwrap_or(view.submitted)
-            .since(view.submitted);
-        desk.say(desk.paint().dim(&format!(
-            "{}, {}, {}",
-            words::usage(&view.usage),
-            words::plural(view.tool_calls, "tool call"),
-            words::span(elapsed)
-        )))?;
+    if let Some(finished) = view.finished {
+        let elapsed = words::span(finished.since(view.submitted));
+        let line = format!("{}, {elapsed}", work(view));
+        desk.say(desk.paint().dim(&line))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::{
     Act, CliError, Desk,
     start::{self, Absent},
 };
-use crate::{config::Installation, rpc::wire::RunParams};
+use crate::rpc::{RunStop, wire::RunParams};
 use clap::Args;
 
 /// Its arguments.
@@ -19,17 +19,10 @@ impl Act for Stop {
     const ABOUT: &'static str = "Stop a run at its next safe point";
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
-        let config = desk.config(Installation::PerUser)?;
-        desk.wait(async {
-            let mut link = start::reach(desk, &config, Absent::Report).await?;
-            let stopped: RunParams = link
-                .ask("stop the run", "run.stop", &RunParams { run: self.run })
-                .await?;
-            if desk.json() {
-                desk.say_json(&stopped)
-            } else {
-                desk.say(format!("{} was asked to stop", stopped.run))
-            }
+        let params = RunParams { run: self.run };
+        let stopped = start::ask::<RunStop>(desk, Absent::Report, "stop the run", &params)?;
+        desk.tell(&stopped, |stopped| {
+            desk.say(format!("{} was asked to stop", stopped.run))
         })
     }
 }

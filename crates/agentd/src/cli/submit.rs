@@ -11,9 +11,12 @@ use super::{
 };
 use crate::{
     config::{Config, Installation},
-    rpc::wire::{Submitted, Watched},
+    rpc::{
+        RunSubmit,
+        wire::{Submitted, WatchParams, Watched},
+    },
 };
-use aaos_core::{event::Outcome, id::RunId};
+use aaos_core::event::Outcome;
 use clap::Args;
 
 /// Its arguments.
@@ -40,35 +43,40 @@ impl Submit {
         let config = desk.config(Installation::PerUser)?;
         let params = self.terms.params()?;
         let mut link = start::reach(desk, &config, Absent::Start).await?;
-        let submitted: Submitted = link.ask("submit the goal", "run.submit", &params).await?;
+        let submitted = link.ask::<RunSubmit>("submit the goal", &params).await?;
         if self.detach {
-            return if desk.json() {
-                desk.say_json(&submitted)
-            } else {
-                desk.say(submitted.run.to_string())
-            };
+            return leave(desk, &submitted);
         }
-        if !desk.json() {
-            opening(desk, &submitted)?;
-        }
-        see(desk, &config, link, submitted.run).await
+        see(desk, &config, link, &submitted).await
     }
 }
 
-/// Follows a run from its beginning to its end, and says how it ended.
+/// Says which run it is, and leaves it alone.
+pub(crate) fn leave(desk: &Desk, submitted: &Submitted) -> Result<(), CliError> {
+    desk.tell(submitted, |submitted| desk.say(submitted.run.to_string()))
+}
+
+/// Shows a run from its first lines to its end, and says how it ended.
 pub(crate) async fn see(
     desk: &Desk,
     config: &Config,
     link: Link,
-    run: RunId,
+    submitted: &Submitted,
 ) -> Result<(), CliError> {
-    let params = follow::from_the_beginning(run);
+    if !desk.json() {
+        opening(desk, submitted)?;
+    }
+    let params = WatchParams {
+        run: submitted.run.to_string(),
+        after: 0,
+        follow: true,
+    };
     let watched = follow::follow(desk, config, link, params, Show::suited(desk)).await?;
     ending(desk, &watched)
 }
 
 /// The first lines: what runs, where, by which model, with which grants, what it asks about.
-pub(crate) fn opening(desk: &Desk, submitted: &Submitted) -> Result<(), CliError> {
+fn opening(desk: &Desk, submitted: &Submitted) -> Result<(), CliError> {
     let paint = desk.paint();
     let backend = words::painted_backend(&submitted.backend, paint);
     desk.say(format!(

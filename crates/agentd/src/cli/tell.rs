@@ -152,8 +152,11 @@ fn of_authority(kind: &Kind, paint: Paint) -> Option<String> {
             used,
             wanted,
         } => paint.warn(&format!(
-            "budget: {} ({used} of {allowed} used, {wanted} more wanted)",
-            limit.words()
+            "budget: {} ({} of {} used, {} more wanted)",
+            limit.words(),
+            limit.amount(*used),
+            limit.amount(*allowed),
+            limit.amount(*wanted)
         )),
         _ => return None,
     })
@@ -338,11 +341,10 @@ fn of_going_on(event: &Event, paint: Paint) -> Option<String> {
             used,
             wanted,
         } => paint.warn(&format!(
-            "parked at its limit of {}, {} more wanted: `agentd resume {} --budget +{}`",
+            "parked at its limit of {}, {} more wanted: {}",
             words::used_of(*limit, *used, *allowed),
             words::amount(*limit, *wanted),
-            words::run_or_any(event.subject.run),
-            words::raise_example(*limit)
+            words::way_on(*limit, event.subject.run)
         )),
         Kind::BudgetRaised { budget, .. } => paint.good(&format!(
             "budget raised: {}, {} tokens, {}",

@@ -48,30 +48,12 @@ impl Terms {
     /// What is sent to the daemon. Relative paths start from where the command was given.
     pub(crate) fn params(self) -> Result<SubmitParams, CliError> {
         let base = base(self.base)?;
-        let grants = |flag: &str, lines: &[String]| -> Result<Vec<String>, CliError> {
-            let read = |line: &String| {
-                aaos_core::capability::parse_in(line, &base).map(|grant| grant.to_string()).map_err(|error| {
-                    let problem = format!("{flag} `{}`: {error}", super::words::one_line(line, 120));
-                    CliError::usage("read the grants", &problem, "Write it as `file_read: ./**` or `http: GET example.com`; `agentd docs capabilities` has all forms")
-                })
-            };
-            lines.iter().map(read).collect()
-        };
-        let amount = |text: &String| -> Result<Amount, CliError> {
-            text.parse().map_err(|problem: String| {
-                CliError::usage(
-                    "read the budget",
-                    &format!("--budget {problem}"),
-                    "See `agentd submit --help`",
-                )
-            })
-        };
         Ok(SubmitParams {
             goal: self.goal.join(" "),
             profile: self.profile,
-            grants: grants("--grant", &self.grant)?,
-            deny: grants("--deny", &self.deny)?,
-            budget: self.budget.iter().map(amount).collect::<Result<_, _>>()?,
+            grants: grants("--grant", &self.grant, &base)?,
+            deny: grants("--deny", &self.deny, &base)?,
+            budget: amounts(&self.budget, "submit")?,
             orchestration: self.orchestration,
             model: self.model,
             ask: rules(&self.ask, &base)?,
@@ -79,6 +61,32 @@ impl Terms {
             base,
         })
     }
+}
+
+/// Grants or denials. Their relative paths start from `base`.
+pub(super) fn grants(flag: &str, lines: &[String], base: &str) -> Result<Vec<String>, CliError> {
+    let read = |line: &String| {
+        let read = aaos_core::capability::parse_in(line, base);
+        read.map(|grant| grant.to_string()).map_err(|error| {
+            let problem = format!("{flag} `{}`: {error}", super::words::one_line(line, 120));
+            CliError::usage("read the grants", &problem, "Write it as `file_read: ./**` or `http: GET example.com`; `agentd docs capabilities` has all forms")
+        })
+    };
+    lines.iter().map(read).collect()
+}
+
+/// Amounts of a budget; `command` is the one whose help tells of them.
+pub(super) fn amounts(texts: &[String], command: &str) -> Result<Vec<Amount>, CliError> {
+    let wrong = |problem: String| {
+        let next_step = format!("See `agentd {command} --help`");
+        CliError::usage(
+            "read the budget",
+            &format!("--budget {problem}"),
+            &next_step,
+        )
+    };
+    let amount = |text: &String| text.parse().map_err(wrong);
+    texts.iter().map(amount).collect()
 }
 
 /// Rules for approval. A capability's relative paths start from where the command was given.
@@ -102,7 +110,7 @@ fn rules(lines: &[String], base: &str) -> Result<Vec<String>, CliError> {
 }
 
 /// The base directory, absolute and free of links, so that grants mean what is really there.
-fn base(given: Option<PathBuf>) -> Result<String, CliError> {
+pub(super) fn base(given: Option<PathBuf>) -> Result<String, CliError> {
     let path = given.unwrap_or_else(|| PathBuf::from("."));
     let trouble = |problem: String| {
         CliError::usage(

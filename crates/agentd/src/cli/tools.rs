@@ -5,10 +5,7 @@ use super::{
     start::{self, Absent},
     words,
 };
-use crate::{
-    config::Installation,
-    rpc::wire::{Nothing, Tools as Answer},
-};
+use crate::rpc::{ToolList, wire::Nothing};
 use aaos_core::tool::ToolSpec;
 use clap::Args;
 
@@ -21,18 +18,13 @@ impl Act for Tools {
     const ABOUT: &'static str = "List tools, what they are handed and where they run";
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
-        let config = desk.config(Installation::PerUser)?;
-        let answer: Answer = desk.wait(async {
-            let mut link = start::reach(desk, &config, Absent::Start).await?;
-            link.ask("list the tools", "tool.list", &Nothing {}).await
-        })?;
-        if desk.json() {
-            return desk.say_json(&answer);
-        }
-        desk.say(super::desk::table(
-            ["NAME", "POWERS", "EFFECT", "RUNS IN", "SUMMARY"],
-            answer.tools.iter().map(row),
-        ))
+        let answer = start::ask::<ToolList>(desk, Absent::Start, "list the tools", &Nothing {})?;
+        desk.tell(&answer, |answer| {
+            desk.say(super::desk::table(
+                ["NAME", "POWERS", "EFFECT", "RUNS IN", "SUMMARY"],
+                answer.tools.iter().map(row),
+            ))
+        })
     }
 }
 

@@ -57,15 +57,9 @@ impl Watched {
                 );
                 self.hands.insert(agent, text);
             }
-            Kind::ToolResult { .. } => drop(self.hands.remove(&agent)),
             Kind::ModelRequested { model, .. } => {
-                self.hands.insert(
-                    agent,
-                    format!("asks {}", words::one_line(&model.to_string(), 60)),
-                );
-            }
-            Kind::ModelReplied { .. } | Kind::ModelFailed { .. } | Kind::ModelAbandoned { .. } => {
-                drop(self.hands.remove(&agent));
+                let text = format!("asks {}", words::one_line(&model.to_string(), 60));
+                self.hands.insert(agent, text);
             }
             Kind::ApprovalRequested { tool, .. } => {
                 let text = format!("{} waits for your approval", words::one_line(tool, 40));
@@ -75,7 +69,11 @@ impl Watched {
                 let text = format!("{} may have happened", words::one_line(tool, 40));
                 self.hands.insert(agent, text);
             }
-            Kind::ApprovalAnswered { .. }
+            Kind::ToolResult { .. }
+            | Kind::ModelReplied { .. }
+            | Kind::ModelFailed { .. }
+            | Kind::ModelAbandoned { .. }
+            | Kind::ApprovalAnswered { .. }
             | Kind::ApprovalExpired { .. }
             | Kind::EffectSettled { .. } => drop(self.hands.remove(&agent)),
             Kind::AgentStopped { .. } => {
@@ -130,21 +128,14 @@ const ROWS_OTHER: usize = 2;
 pub(crate) fn frame(watched: &Watched, now: Timestamp, size: Size, paint: Paint) -> Vec<String> {
     let view = &watched.view;
     let mut lines = vec![head(view, now, paint)];
-    let room = size
-        .rows
-        .saturating_sub(ROWS_OTHER + waits(view, paint).len())
-        .max(1);
+    let waits = waits(view, paint);
+    let room = size.rows.saturating_sub(ROWS_OTHER + waits.len()).max(1);
     let shown = chosen(&view.subtasks, room);
     let depths = depths(&view.subtasks);
-    for subtask in &shown {
-        lines.push(line(
-            watched,
-            subtask,
-            depths.get(&subtask.id).copied().unwrap_or(0),
-            now,
-            paint,
-        ));
-    }
+    lines.extend(shown.iter().map(|subtask| {
+        let depth = depths.get(&subtask.id).copied().unwrap_or(0);
+        line(watched, subtask, depth, now, paint)
+    }));
     if view.subtasks.is_empty() {
         lines.extend(
             view.agents_running
@@ -156,7 +147,7 @@ pub(crate) fn frame(watched: &Watched, now: Timestamp, size: Size, paint: Paint)
     if shown.len() < view.subtasks.len() {
         lines.push(paint.dim(&format!("  … {}", tally(&view.subtasks))));
     }
-    lines.extend(waits(view, paint));
+    lines.extend(waits);
     lines
         .into_iter()
         .map(|line| console::truncate_str(&line, size.columns.max(1), "…").into_owned())
@@ -171,9 +162,8 @@ fn waits(view: &RunView, paint: Paint) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     if let Some(parked) = &view.parked {
         lines.push(paint.warn(&format!(
-            "  ? agentd resume {} --budget +{}  (parked at {})",
-            view.run,
-            words::raise_example(parked.limit),
+            "  ? {}  (parked at {})",
+            words::way_on(parked.limit, Some(view.run)),
             words::used_of(parked.limit, parked.used, parked.allowed)
         )));
     }

@@ -1,5 +1,6 @@
 //! How things are written for people: times, ages, money, tokens, states; and text made harmless for a terminal.
 
+use crate::rpc::decided::Decided;
 use aaos_core::{
     event::{Parked, RunState, SubtaskState},
     failure::LimitKind,
@@ -182,7 +183,7 @@ pub(crate) fn used_of(kind: LimitKind, used: u64, allowed: u64) -> String {
 }
 
 /// An amount by which a limit could be raised, as `--budget` takes it.
-pub(crate) const fn raise_example(kind: LimitKind) -> &'static str {
+const fn raise_example(kind: LimitKind) -> &'static str {
     match kind {
         LimitKind::Tokens | LimitKind::RoleTokens => "1mtokens",
         LimitKind::Calls | LimitKind::RoleCalls => "1000calls",
@@ -190,6 +191,18 @@ pub(crate) const fn raise_example(kind: LimitKind) -> &'static str {
         LimitKind::WallClock => "1h",
         _ => "1usd",
     }
+}
+
+/// What a run goes on by that waits at this limit: a day's is nothing that raising the run's budget changes.
+pub(crate) fn way_on(kind: LimitKind, run: Option<RunId>) -> String {
+    if kind.is_of_day() {
+        return "it goes on after midnight in UTC, or with more in the configuration and `agentd daemon restart`".to_owned();
+    }
+    format!(
+        "`agentd resume {} --budget +{}`",
+        run_or_any(run),
+        raise_example(kind)
+    )
 }
 
 /// A run's id, or the word that stands for one.
@@ -232,13 +245,24 @@ pub(crate) fn usage(usage: &Usage) -> String {
     )
 }
 
-/// So many of something.
+/// So many of something whose plural ends in `s`.
 pub(crate) fn plural(number: u64, one: &str) -> String {
+    counted(number, one, &format!("{one}s"))
+}
+
+/// So many of something.
+pub(crate) fn counted(number: u64, one: &str, several: &str) -> String {
     if number == 1 {
         format!("1 {one}")
     } else {
-        format!("{} {one}s", count(number))
+        format!("{} {several}", count(number))
     }
+}
+
+/// An act that was decided: `call-… (http_send) of run-…`.
+pub(crate) fn decided(decided: &Decided) -> String {
+    let tool = one_line(&decided.tool, 64);
+    format!("{} ({tool}) of {}", decided.call, decided.run)
 }
 
 /// A run's state in a word.

@@ -184,7 +184,7 @@ impl FromFile<'_> {
     pub(super) fn problem<T>(
         &self,
         spanned: &Spanned<T>,
-        problem: String,
+        problem: impl Into<String>,
         next_step: &str,
     ) -> ConfigError {
         self.source
@@ -216,11 +216,7 @@ impl FromFile<'_> {
         let text = spanned.get_ref();
         if text.trim().is_empty() || text.chars().any(char::is_control) {
             let wanted = "this must not be empty and must hold no control characters";
-            return Err(self.source.problem(
-                spanned.span().start,
-                wanted,
-                "Correct it, or remove the line",
-            ));
+            return Err(self.problem(spanned, wanted, "Correct it, or remove the line"));
         }
         Ok(())
     }
@@ -230,19 +226,26 @@ impl FromFile<'_> {
         Ok(self.setting(spanned))
     }
 
+    /// A number that may not be larger than this.
+    pub(super) fn at_most<T: Copy + Into<usize>>(
+        &self,
+        spanned: &Spanned<T>,
+        most: usize,
+        next_step: &str,
+    ) -> Result<Setting<T>, ConfigError> {
+        if (*spanned.get_ref()).into() > most {
+            let problem = format!("this is over the maximum of {most}");
+            return Err(self.problem(spanned, problem, next_step));
+        }
+        Ok(self.setting(spanned))
+    }
+
+    /// Slots or workers.
     fn parallel(
         &self,
         spanned: &Spanned<NonZeroUsize>,
     ) -> Result<Setting<NonZeroUsize>, ConfigError> {
-        if spanned.get_ref().get() > PARALLEL_MAX {
-            let problem = format!("this is over the maximum of {PARALLEL_MAX}");
-            return Err(self.source.problem(
-                spanned.span().start,
-                problem,
-                "Give a smaller number",
-            ));
-        }
-        Ok(self.setting(spanned))
+        self.at_most(spanned, PARALLEL_MAX, "Give a smaller number")
     }
 }
 
@@ -298,9 +301,7 @@ fn provider_from_file(
         let problem = format!(
             "`{shown}` is not a provider name: use letters, digits, `-`, `_` or `.`, and not `secrets`"
         );
-        return Err(from
-            .source
-            .problem(read.kind.span().start, problem, "Rename the section"));
+        return Err(from.problem(&read.kind, problem, "Rename the section"));
     }
     let text = |spanned: &Option<Spanned<String>>| {
         spanned
@@ -340,12 +341,8 @@ fn models_from_file(
     for (class, spanned) in classes {
         let Some(spanned) = spanned else { continue };
         let model = model_ref(spanned.get_ref()).ok_or_else(|| {
-            let problem = "this is not `provider/model`";
-            from.source.problem(
-                spanned.span().start,
-                problem,
-                "Name a provider of this file and one of its models",
-            )
+            let next_step = "Name a provider of this file and one of its models";
+            from.problem(spanned, "this is not `provider/model`", next_step)
         })?;
         config
             .models
@@ -363,10 +360,8 @@ fn profiles_from_file(
         let profile = spanned.get_ref();
         for line in profile.grants.iter().chain(&profile.deny) {
             // Relative paths start from each run's base directory, which the root stands for here.
-            aaos_core::capability::parse_in(line.get_ref(), "/").map_err(|error| {
-                from.source
-                    .problem(line.span().start, error.to_string(), "Correct the grant")
-            })?;
+            aaos_core::capability::parse_in(line.get_ref(), "/")
+                .map_err(|error| from.problem(line, error.to_string(), "Correct the grant"))?;
         }
         let texts =
             |lines: &[Spanned<String>]| lines.iter().map(|line| line.get_ref().clone()).collect();
@@ -536,23 +531,13 @@ fn named(config: &Config, name: Option<&str>) -> Option<Setting<String>> {
 /// Every model that is named belongs to a provider there is; `rules` always is.
 fn check_models(config: &Config) -> Result<(), ConfigError> {
     for model in config.models.values() {
-        let name = &model.value.provider;
-        if name == "rules" || config.providers.contains_key(name) {
+        let (name, known) = (&model.value.provider, config.provider_names());
+        if known.contains(&name.as_str()) {
             continue;
         }
-        let known: Vec<&str> = config
-            .providers
-            .keys()
-            .map(String::as_str)
-            .chain(["rules"])
-            .collect();
         return Err(ConfigError {
             place: Place::Value(model.origin.clone()),
-            problem: format!(
-                "there is no provider `{}`; there are: {}",
-                aaos_core::text::preview(name, 64),
-                known.join(", ")
-            ),
+            problem: crate::report::no_such("provider", name, &known),
             next_step: "Add its section, or name another".to_owned(),
             excerpt: None,
         });
@@ -561,6 +546,12 @@ fn check_models(config: &Config) -> Result<(), ConfigError> {
 }
 
 impl Config {
+    /// Every provider a model may be named of; `rules` is always there.
+    pub(crate) fn provider_names(&self) -> Vec<&str> {
+        let configured = self.providers.keys().map(String::as_str);
+        configured.chain(["rules"]).collect()
+    }
+
     /// Whether the daemon ends when idle, and after how many seconds.
     pub(crate) fn idle_exit(&self) -> Option<std::time::Duration> {
         let seconds = self.idle_exit_s.value;

@@ -99,7 +99,7 @@ impl Budgets {
                 "fail" => AtLimit::Fail,
                 "park" => AtLimit::Park,
                 _ => {
-                    let problem = "this is neither `fail` nor `park`".to_owned();
+                    let problem = "this is neither `fail` nor `park`";
                     let next_step = "Write `at_limit = \"park\"` to have runs wait for more budget";
                     return Err(from.problem(word, problem, next_step));
                 }

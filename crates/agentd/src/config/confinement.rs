@@ -92,7 +92,8 @@ impl Confinement {
             self.egress = from.path(egress)?;
         }
         if let Some(pool) = &read.pool {
-            self.pool = self::pool(from, pool)?;
+            let next_step = "Give a smaller number; 0 keeps none ready";
+            self.pool = from.at_most(pool, POOL_MAX, next_step)?;
         }
         if let Some(drill) = &read.drill {
             self.drill = Some(Setting::new(parse_layer(from, drill)?, from.origin(drill)));
@@ -186,14 +187,6 @@ fn parse_layer(from: &FromFile<'_>, layer: &Spanned<String>) -> Result<Layer, Co
         .map_err(|error: aaos_core::proof::LayerError| {
             from.problem(layer, error.to_string(), "Name one of them, or remove it")
         })
-}
-
-fn pool(from: &FromFile<'_>, pool: &Spanned<usize>) -> Result<Setting<usize>, ConfigError> {
-    if *pool.get_ref() > POOL_MAX {
-        let problem = format!("this is over the maximum of {POOL_MAX}");
-        return Err(from.problem(pool, problem, "Give a smaller number; 0 keeps none ready"));
-    }
-    Ok(from.setting(pool))
 }
 
 fn directories(

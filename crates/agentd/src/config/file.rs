@@ -278,10 +278,10 @@ pub(crate) enum Privacy {
 
 /// A small text file; none if there is nothing at the path. Never waits on a FIFO or device.
 pub(crate) fn read(path: &Path, privacy: Privacy) -> Result<Option<String>, ConfigError> {
-    let trouble = |problem: String, next_step: String| ConfigError {
+    let trouble = |problem: String, next_step: &str| ConfigError {
         place: Place::Path(path.to_owned()),
         problem,
-        next_step,
+        next_step: next_step.to_owned(),
         excerpt: None,
     };
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
@@ -292,51 +292,36 @@ pub(crate) fn read(path: &Path, privacy: Privacy) -> Result<Option<String>, Conf
     let file = match opened {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(trouble(
-                format!("it cannot be opened: {error}"),
-                "Make it readable, or remove it".to_owned(),
-            ));
+            let problem = format!("it cannot be opened: {error}");
+            return Err(trouble(problem, "Make it readable, or remove it"));
         }
         Ok(file) => file,
     };
     let about = file
         .metadata()
-        .map_err(|error| trouble(error.to_string(), "Try again".to_owned()))?;
+        .map_err(|error| trouble(error.to_string(), "Try again"))?;
     if !about.is_file() {
-        return Err(trouble(
-            "it is not a regular file".to_owned(),
-            "Put a file in its place".to_owned(),
-        ));
+        let problem = "it is not a regular file".to_owned();
+        return Err(trouble(problem, "Put a file in its place"));
     }
     if privacy == Privacy::OwnerOnly && about.mode() & OTHERS != 0 {
         let problem = format!(
             "it holds keys and others can read it (mode {:04o})",
             about.mode() & 0o7777
         );
-        return Err(trouble(
-            problem,
-            format!("Run `chmod 600 {}`", path.display()),
-        ));
+        let next_step = format!("Run `chmod 600 {}`", path.display());
+        return Err(trouble(problem, &next_step));
     }
     let mut bytes = Vec::new();
     let limited = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
-    limited.map_err(|error| {
-        trouble(
-            format!("it cannot be read: {error}"),
-            "Make it readable".to_owned(),
-        )
-    })?;
+    limited.map_err(|error| trouble(format!("it cannot be read: {error}"), "Make it readable"))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(trouble(
-            format!("it is larger than {FILE_BYTES_MAX} bytes"),
-            "Make it smaller".to_owned(),
-        ));
+        let problem = format!("it is larger than {FILE_BYTES_MAX} bytes");
+        return Err(trouble(problem, "Make it smaller"));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
-        trouble(
-            format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()),
-            "Save it as UTF-8".to_owned(),
-        )
+        let at = error.utf8_error().valid_up_to();
+        trouble(format!("byte {at} is not UTF-8"), "Save it as UTF-8")
     })?;
     Ok(Some(text))
 }

@@ -165,7 +165,7 @@ pub(crate) const PROFILE_DEFAULT: &str = "default";
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overrides {
     /// `--system`.
-    pub(crate) system: bool,
+    pub(crate) installation: Installation,
     /// `--config`.
     pub(crate) config: Option<PathBuf>,
     /// `--state-dir`.

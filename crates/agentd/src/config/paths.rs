@@ -4,12 +4,20 @@ use super::{ConfigError, Environment, Origin, Overrides, Place, Setting};
 use std::path::{Path, PathBuf};
 
 /// For whom the daemon works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Installation {
     /// One person: started on demand, ends when idle.
+    #[default]
     PerUser,
     /// The machine: started by its service manager.
     System,
+}
+
+impl Installation {
+    /// The one that `--system`, given or not, chooses.
+    pub(crate) const fn by_flag(system: bool) -> Self {
+        if system { Self::System } else { Self::PerUser }
+    }
 }
 
 /// Every path of an installation; all absolute.
@@ -38,11 +46,7 @@ impl Paths {
         environment: &Environment,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
-        let installation = if overrides.system {
-            Installation::System
-        } else {
-            Installation::PerUser
-        };
+        let installation = overrides.installation;
         let config = chosen(
             environment,
             overrides.config.as_deref(),

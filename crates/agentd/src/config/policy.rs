@@ -97,7 +97,7 @@ impl Policy {
             if expire.millis() < 1_000 || expire > EXPIRE_MAX {
                 let problem =
                     "a request for approval waits for a second at least and a year at most";
-                return Err(from.problem(text, problem.to_owned(), "Write `expire = \"24h\"`"));
+                return Err(from.problem(text, problem, "Write `expire = \"24h\"`"));
             }
             self.expire = Setting::new(expire, from.origin(text));
         }
@@ -130,7 +130,7 @@ fn positive<T>(from: &FromFile<'_>, spanned: &Spanned<T>, value: u64) -> Result<
     if value > 0 {
         return Ok(());
     }
-    let problem = "this must be 1 or more".to_owned();
+    let problem = "this must be 1 or more";
     Err(from.problem(spanned, problem, "Give a larger number, or remove the line"))
 }
 
@@ -158,7 +158,7 @@ fn keyed(from: &FromFile<'_>, line: &Spanned<String>) -> Result<Capability, Conf
     if matches!(read.resource, Resource::Http(_)) {
         return Ok(read);
     }
-    let problem = "only an `http` capability names an address".to_owned();
+    let problem = "only an `http` capability names an address";
     Err(from.problem(line, problem, example))
 }
 

@@ -1,8 +1,9 @@
 //! The configuration as people see it: every value with its origin, keys as `…`; and its fingerprint.
 
 use super::{Config, Origin, Setting};
-use aaos_core::model::ModelClass;
+use aaos_core::{model::ModelClass, money::MicroDollars, time::Span};
 use serde::{Deserialize, Serialize};
+use std::{fmt::Display, path::PathBuf};
 
 /// One line of `agentd config`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,21 +24,9 @@ impl Config {
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let mut lines = Lines(Vec::new());
         let paths = &self.paths;
-        lines.setting(
-            "config",
-            &paths.config.value.display().to_string(),
-            &paths.config.origin,
-        );
-        lines.setting(
-            "state_dir",
-            &paths.state.value.display().to_string(),
-            &paths.state.origin,
-        );
-        lines.setting(
-            "socket",
-            &paths.socket.value.display().to_string(),
-            &paths.socket.origin,
-        );
+        lines.path("config", &paths.config);
+        lines.path("state_dir", &paths.state);
+        lines.path("socket", &paths.socket);
         self.show_search(&mut lines);
         self.effective(&mut lines);
         lines.0
@@ -48,48 +37,21 @@ impl Config {
     fn show_search(&self, lines: &mut Lines) {
         let toolchain = &self.confinement.toolchain;
         lines.paths("search_path", &toolchain.path);
-        let homes = [
-            ("cargo_home", &toolchain.cargo_home),
-            ("rustup_home", &toolchain.rustup_home),
-        ];
-        for (key, home) in homes {
-            if let Some(home) = home {
-                lines.path(key, home);
-            }
-        }
+        lines.path("cargo_home", &toolchain.cargo_home);
+        lines.path("rustup_home", &toolchain.rustup_home);
     }
 
     /// What a daemon would do differently under other settings, places left out.
     fn effective(&self, lines: &mut Lines) {
-        if let Some(roles) = &self.paths.roles {
-            lines.setting(
-                "roles_dir",
-                &roles.value.display().to_string(),
-                &roles.origin,
-            );
-        }
+        lines.path("roles_dir", &self.paths.roles);
         lines.text("backend", &self.backend);
         self.show_confinement(lines);
         self.show_models(lines);
         for (name, profile) in &self.profiles {
-            let list = |grants: &[String]| {
-                grants
-                    .iter()
-                    .map(|grant| format!("{grant:?}"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
-            lines.setting(
-                &format!("profiles.{name}.grants"),
-                &format!("[{}]", list(&profile.value.grants)),
-                &profile.origin,
-            );
-            if !profile.value.deny.is_empty() {
-                lines.setting(
-                    &format!("profiles.{name}.deny"),
-                    &format!("[{}]", list(&profile.value.deny)),
-                    &profile.origin,
-                );
+            let (value, origin) = (&profile.value, &profile.origin);
+            lines.list(&format!("profiles.{name}.grants"), &value.grants, origin);
+            if !value.deny.is_empty() {
+                lines.list(&format!("profiles.{name}.deny"), &value.deny, origin);
             }
         }
         self.show_budget(lines);
@@ -100,41 +62,22 @@ impl Config {
         lines.text("daemon.workers_max", &self.workers_max);
         lines.text("sinks.stdout", &self.sinks.stdout);
         lines.text("sinks.journald", &self.sinks.journald);
-        if let Some(file) = &self.sinks.file {
-            lines.setting(
-                "sinks.file",
-                &file.value.display().to_string(),
-                &file.origin,
-            );
-        }
+        lines.path("sinks.file", &self.sinks.file);
         if let Some(prices) = &self.prices {
-            lines.setting(
-                "prices",
-                &format!("blake3 {}", blake3::hash(prices.value.as_bytes()).to_hex()),
-                &prices.origin,
-            );
+            let digest = blake3::hash(prices.value.as_bytes()).to_hex();
+            lines.setting("prices", &format!("blake3 {digest}"), &prices.origin);
         }
     }
 
     fn show_confinement(&self, lines: &mut Lines) {
         let confinement = &self.confinement;
-        let names = confinement
-            .require
-            .value
-            .iter()
-            .map(|layer| format!("{:?}", layer.name()));
-        let names = names.collect::<Vec<_>>().join(", ");
-        lines.setting(
-            "confinement.require",
-            &format!("[{names}]"),
-            &confinement.require.origin,
-        );
+        let required = confinement.require.value.iter().map(|layer| layer.name());
+        let origin = &confinement.require.origin;
+        lines.list("confinement.require", required, origin);
         lines.path("confinement.worker", &confinement.worker);
         lines.path("confinement.egress", &confinement.egress);
         lines.text("confinement.pool", &confinement.pool);
-        if let Some(drill) = &confinement.drill {
-            lines.text("confinement.drill", drill);
-        }
+        lines.text("confinement.drill", &confinement.drill);
         lines.paths("confinement.toolchain", &confinement.toolchain.extra);
         for (name, secret) in &self.secrets {
             lines.text(&format!("secrets.{name}"), secret);
@@ -143,30 +86,13 @@ impl Config {
 
     fn show_models(&self, lines: &mut Lines) {
         for (name, provider) in &self.providers {
-            lines.text(&format!("providers.{name}.kind"), &provider.kind);
-            for (key, setting) in [("base_url", &provider.base_url), ("model", &provider.model)] {
-                if let Some(setting) = setting {
-                    lines.text(&format!("providers.{name}.{key}"), setting);
-                }
-            }
-            if let Some(file) = &provider.file {
-                lines.setting(
-                    &format!("providers.{name}.file"),
-                    &file.value.display().to_string(),
-                    &file.origin,
-                );
-            }
-            if let Some(patience) = &provider.patience {
-                let seconds = patience.value.millis() / 1_000;
-                lines.setting(
-                    &format!("providers.{name}.patience"),
-                    &format!("{seconds}s"),
-                    &patience.origin,
-                );
-            }
-            if let Some(key) = &provider.key {
-                lines.text(&format!("providers.{name}.key"), key);
-            }
+            let key = |key: &str| format!("providers.{name}.{key}");
+            lines.text(&key("kind"), &provider.kind);
+            lines.text(&key("base_url"), &provider.base_url);
+            lines.text(&key("model"), &provider.model);
+            lines.path(&key("file"), &provider.file);
+            lines.seconds(&key("patience"), &provider.patience);
+            lines.text(&key("key"), &provider.key);
         }
         for class in ModelClass::ALL {
             let key = format!("models.{}", class.as_str());
@@ -185,21 +111,15 @@ impl Config {
         let values = [
             ("tokens", budget.tokens.to_string()),
             ("cost", usd(budget.cost)),
-            (
-                "wall_clock",
-                format!("{}s", budget.wall_clock.millis() / 1_000),
-            ),
+            ("wall_clock", seconds(budget.wall_clock)),
             ("calls", budget.calls.to_string()),
             ("agents", budget.agents.to_string()),
             ("depth", budget.depth.to_string()),
             ("fan_out", budget.fan_out.to_string()),
         ];
         for (key, value) in values {
-            lines.setting(
-                &format!("budget.{key}"),
-                &value,
-                self.budgets.origins.get(key).unwrap_or(&Origin::Default),
-            );
+            let origin = self.budgets.origins.get(key).unwrap_or(&Origin::Default);
+            lines.setting(&format!("budget.{key}"), &value, origin);
         }
     }
 
@@ -208,44 +128,33 @@ impl Config {
         let budgets = &self.budgets;
         lines.text("budget.at_limit", &budgets.at_limit);
         for (role, limits) in &budgets.roles {
+            let (value, whole) = (&limits.value, |number: u64| number.to_string());
             let values = [
-                ("tokens", limits.value.tokens),
-                ("calls", limits.value.calls),
-                ("agents", limits.value.agents),
+                ("tokens", value.tokens, whole(value.tokens)),
+                ("calls", value.calls, whole(value.calls)),
+                ("agents", value.agents, whole(value.agents)),
+                ("cost", value.cost.0, usd(value.cost)),
             ];
-            for (key, value) in values.into_iter().filter(|(_, value)| *value < u64::MAX) {
+            for (key, _, said) in values.iter().filter(|(_, value, _)| *value < u64::MAX) {
                 let key = format!("budget.roles.{role}.{key}");
-                lines.setting(&key, &value.to_string(), &limits.origin);
-            }
-            if limits.value.cost.0 < u64::MAX {
-                let key = format!("budget.roles.{role}.cost");
-                lines.setting(&key, &usd(limits.value.cost), &limits.origin);
+                lines.setting(&key, said, &limits.origin);
             }
         }
         for (name, day) in [("operator", &budgets.operator), ("day", &budgets.day)] {
-            if let Some(tokens) = &day.tokens {
-                lines.text(&format!("budget.{name}.tokens"), tokens);
-            }
-            if let Some(cost) = &day.cost {
-                lines.setting(
-                    &format!("budget.{name}.cost"),
-                    &usd(cost.value),
-                    &cost.origin,
-                );
-            }
+            lines.text(&format!("budget.{name}.tokens"), &day.tokens);
+            let cost = |cost: &MicroDollars| usd(*cost);
+            lines.each(&format!("budget.{name}.cost"), &day.cost, cost);
         }
     }
 
     fn show_policy(&self, lines: &mut Lines) {
         let policy = &self.policy;
-        lines.list("approvals.ask", &policy.ask);
-        let expire = format!("{}s", policy.expire.value.millis() / 1_000);
-        lines.setting("approvals.expire", &expire, &policy.expire.origin);
-        lines.list("approvals.notify", &policy.notify);
-        lines.list("effects.keyed", &policy.keyed);
-        if let Some(days) = &policy.retention_days {
-            lines.text("retention.days", days);
-        }
+        let (ask, notify, keyed) = (&policy.ask, &policy.notify, &policy.keyed);
+        lines.list("approvals.ask", &ask.value, &ask.origin);
+        lines.seconds("approvals.expire", &policy.expire);
+        lines.list("approvals.notify", &notify.value, &notify.origin);
+        lines.list("effects.keyed", &keyed.value, &keyed.origin);
+        lines.text("retention.days", &policy.retention_days);
         lines.text("audit.sign_every_events", &policy.sign_every_events);
         lines.text("audit.sign_every_s", &policy.sign_every_s);
     }
@@ -282,8 +191,23 @@ impl Config {
 }
 
 /// Money as it is written in the file.
-fn usd(cost: aaos_core::money::MicroDollars) -> String {
+fn usd(cost: MicroDollars) -> String {
     format!("{}usd", cost.to_string().trim_start_matches('$'))
+}
+
+/// A length of time as it is written in the file.
+fn seconds(span: Span) -> String {
+    format!("{}s", span.millis() / 1_000)
+}
+
+/// A setting that always has a value is shown as one that may have none is: each value there is, once.
+impl<T> IntoIterator for &Setting<T> {
+    type Item = Self;
+    type IntoIter = std::iter::Once<Self>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        std::iter::once(self)
+    }
 }
 
 struct Lines(Vec<Entry>);
@@ -297,29 +221,44 @@ impl Lines {
         });
     }
 
-    fn path(&mut self, key: &str, path: &Setting<std::path::PathBuf>) {
-        self.setting(key, &path.value.display().to_string(), &path.origin);
+    /// A value in these words; nothing for one that is not set.
+    fn each<'a, T: 'a>(
+        &mut self,
+        key: &str,
+        settings: impl IntoIterator<Item = &'a Setting<T>>,
+        said: impl Fn(&T) -> String,
+    ) {
+        for setting in settings {
+            self.setting(key, &said(&setting.value), &setting.origin);
+        }
     }
 
-    fn paths(&mut self, key: &str, paths: &Setting<Vec<std::path::PathBuf>>) {
-        let list = paths
-            .value
-            .iter()
-            .map(|path| format!("{:?}", path.display().to_string()));
-        let list = list.collect::<Vec<_>>().join(", ");
-        self.setting(key, &format!("[{list}]"), &paths.origin);
+    fn text<'a, T: Display + 'a>(
+        &mut self,
+        key: &str,
+        settings: impl IntoIterator<Item = &'a Setting<T>>,
+    ) {
+        self.each(key, settings, T::to_string);
     }
 
-    fn list<T: std::fmt::Display>(&mut self, key: &str, setting: &Setting<Vec<T>>) {
-        let texts = setting
-            .value
-            .iter()
+    fn path<'a>(&mut self, key: &str, paths: impl IntoIterator<Item = &'a Setting<PathBuf>>) {
+        self.each(key, paths, |path| path.display().to_string());
+    }
+
+    fn seconds<'a>(&mut self, key: &str, spans: impl IntoIterator<Item = &'a Setting<Span>>) {
+        self.each(key, spans, |span| seconds(*span));
+    }
+
+    fn paths(&mut self, key: &str, paths: &Setting<Vec<PathBuf>>) {
+        let shown = paths.value.iter().map(|path| path.display());
+        self.list(key, shown, &paths.origin);
+    }
+
+    fn list(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>, origin: &Origin) {
+        let quoted = values
+            .into_iter()
             .map(|value| format!("{:?}", value.to_string()));
-        let texts = texts.collect::<Vec<_>>().join(", ");
-        self.setting(key, &format!("[{texts}]"), &setting.origin);
-    }
-
-    fn text<T: std::fmt::Display>(&mut self, key: &str, setting: &Setting<T>) {
-        self.setting(key, &setting.value.to_string(), &setting.origin);
+        let list = quoted.collect::<Vec<_>>().join(", ");
+        self.setting(key, &format!("[{list}]"), origin);
     }
 }

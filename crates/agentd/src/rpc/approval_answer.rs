@@ -8,7 +8,7 @@ use aaos_core::{approval::Answer, time::Span};
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct ApprovalAnswer;
+pub(crate) struct ApprovalAnswer;
 
 impl Call for ApprovalAnswer {
     const NAME: &'static str = "approval.answer";
@@ -52,13 +52,11 @@ fn answer(params: &AnswerParams) -> Result<Answer, Fault> {
         (Verdict::Approve, always, None) => Ok(Answer::Approve {
             always: always.map(Span::from_secs),
         }),
-        (Verdict::Deny, None, Some(reason)) if reason.len() > REASON_BYTES_MAX => {
-            let problem = format!("the reason is longer than {REASON_BYTES_MAX} bytes");
-            refused(problem, "Say it in fewer words")
+        (Verdict::Deny, None, reason) => {
+            let reason = reason.clone().unwrap_or_default();
+            Fault::check_reason(&reason, REASON_BYTES_MAX)?;
+            Ok(Answer::Deny { reason })
         }
-        (Verdict::Deny, None, reason) => Ok(Answer::Deny {
-            reason: reason.clone().unwrap_or_default(),
-        }),
         _ => {
             let problem = "`always_s` goes with `approve`, and `reason` with `deny`".to_owned();
             refused(problem, "Leave the other out")

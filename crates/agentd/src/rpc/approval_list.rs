@@ -5,7 +5,7 @@ use aaos_ports::Pending;
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct ApprovalList;
+pub(crate) struct ApprovalList;
 
 impl Call for ApprovalList {
     const NAME: &'static str = "approval.list";
@@ -19,10 +19,7 @@ impl Call for ApprovalList {
         caller: Caller,
         params: PendingParams,
     ) -> Result<Vec<Pending>, Fault> {
-        let run = match &params.run {
-            Some(run) => Some(front.find_run(&caller, run).await?.run),
-            None => None,
-        };
+        let run = front.find_some(&caller, params.run.as_deref()).await?;
         front.pending(&caller, run).await
     }
 }

@@ -9,7 +9,7 @@ use aaos_ports::{Digest, Journal as _, Pending};
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct ApprovalShow;
+pub(crate) struct ApprovalShow;
 
 impl Call for ApprovalShow {
     const NAME: &'static str = "approval.show";

@@ -32,7 +32,7 @@ pub(crate) struct ErasedAnswer {
 }
 
 /// The method.
-pub(super) struct AuditErase;
+pub(crate) struct AuditErase;
 
 impl Call for AuditErase {
     const NAME: &'static str = "audit.erase";
@@ -50,14 +50,7 @@ impl Call for AuditErase {
         let reason = params
             .reason
             .unwrap_or_else(|| "the operator asked for it".to_owned());
-        if reason.len() > REASON_BYTES_MAX {
-            let problem = format!("the reason is longer than {REASON_BYTES_MAX} bytes");
-            return Err(Fault::new(
-                FaultKind::Refused,
-                problem,
-                "Say it in fewer words",
-            ));
-        }
+        Fault::check_reason(&reason, REASON_BYTES_MAX)?;
         let run = front.find_run(&caller, &params.run).await?.run;
         let now = front.clock.now();
         let erased = front.store.erase(run, &reason, Some(caller.uid), now).await;
@@ -77,11 +70,7 @@ fn refused(error: &EraseError) -> Fault {
             format!("{run} has not ended, so its content is still needed"),
             format!("`agentd stop {run}` ends it"),
         ),
-        EraseError::Unknown(_) => Fault::new(
-            FaultKind::Unknown,
-            error.to_string(),
-            "`agentd list` shows the runs there are",
-        ),
+        EraseError::Unknown(run) => aaos_ports::GoalError::Unknown(*run).into(),
         EraseError::Journal(error) => {
             let (problem, next_step) = crate::report::storage_parts(error);
             Fault::new(FaultKind::Unavailable, problem, next_step)

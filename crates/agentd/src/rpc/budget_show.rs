@@ -20,7 +20,7 @@ const DAY_MICROS: u64 = 86_400_000_000;
 const SINCE_S_UNASKED: u64 = 86_400;
 
 /// The method.
-pub(super) struct BudgetShow;
+pub(crate) struct BudgetShow;
 
 impl Call for BudgetShow {
     const NAME: &'static str = "budget.show";
@@ -31,10 +31,7 @@ impl Call for BudgetShow {
     type Answer = Spent;
 
     async fn call(front: Arc<Front>, caller: Caller, params: BudgetParams) -> Result<Spent, Fault> {
-        let run = match &params.run {
-            Some(run) => Some(front.find_run(&caller, run).await?.run),
-            None => None,
-        };
+        let run = front.find_some(&caller, params.run.as_deref()).await?;
         let since_s = params
             .since_s
             .or_else(|| run.is_none().then_some(SINCE_S_UNASKED));

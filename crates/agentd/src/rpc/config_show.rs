@@ -4,7 +4,7 @@ use super::{Call, Caller, Fault, Front, wire};
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct ConfigShow;
+pub(crate) struct ConfigShow;
 
 impl Call for ConfigShow {
     const NAME: &'static str = "config.show";

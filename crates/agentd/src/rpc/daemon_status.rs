@@ -5,7 +5,7 @@ use crate::config::Installation;
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct DaemonStatus;
+pub(crate) struct DaemonStatus;
 
 impl Call for DaemonStatus {
     const NAME: &'static str = "daemon.status";

@@ -4,7 +4,7 @@ use super::{Call, Caller, Fault, FaultKind, Front, wire};
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct DaemonStop;
+pub(crate) struct DaemonStop;
 
 impl Call for DaemonStop {
     const NAME: &'static str = "daemon.stop";

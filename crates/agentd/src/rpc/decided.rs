@@ -1,15 +1,14 @@
 //! What travels when the operator decides: which act is meant, and what becomes of it.
 
-use super::{Caller, Fault, FaultKind, Front};
-use crate::{
-    config::amount::Amount,
-    limits::{CANDIDATES_MAX, RUNS_LISTED_MAX},
-};
+use super::{Caller, Fault, Front, beginning::Beginning};
+use crate::{config::amount::Amount, limits::RUNS_LISTED_MAX};
 use aaos_core::{
     approval::{Preview, Settlement},
     budget::Budget,
     event::WaitsFor,
     id::{CallId, RunId},
+    money::MicroDollars,
+    time::Span,
 };
 use aaos_ports::{GoalError, Pending, Raise};
 use serde::{Deserialize, Serialize};
@@ -138,46 +137,21 @@ pub(crate) struct Resumed {
 pub(crate) fn raise(amounts: &[Amount]) -> Result<Raise, &'static str> {
     let mut raise = Raise::default();
     for amount in amounts {
-        let mut sum = Budget {
-            tokens: raise.tokens,
-            cost: raise.cost,
-            wall_clock: raise.wall_clock,
-            calls: raise.calls,
-            agents: raise.agents,
-            ..Budget::default()
-        };
-        let one = single(*amount)
-            .ok_or("only tokens, money, time, calls and agents can be added to a budget")?;
-        sum = one.of(sum);
-        raise = Raise {
-            tokens: sum.tokens,
-            cost: sum.cost,
-            wall_clock: sum.wall_clock,
-            calls: sum.calls,
-            agents: sum.agents,
-        };
+        match *amount {
+            Amount::Tokens(tokens) => raise.tokens = raise.tokens.saturating_add(tokens),
+            Amount::CostMicroDollars(cost) => raise.cost = raise.cost.plus(MicroDollars(cost)),
+            Amount::WallClockMs(millis) => {
+                let sum = raise.wall_clock.millis().saturating_add(millis);
+                raise.wall_clock = Span::from_millis(sum);
+            }
+            Amount::Calls(calls) => raise.calls = raise.calls.saturating_add(calls),
+            Amount::Agents(agents) => raise.agents = raise.agents.saturating_add(agents),
+            Amount::Depth(_) | Amount::FanOut(_) => {
+                return Err("only tokens, money, time, calls and agents can be added to a budget");
+            }
+        }
     }
     Ok(raise)
-}
-
-fn single(amount: Amount) -> Option<Raise> {
-    let mut of = Budget {
-        tokens: 0,
-        cost: aaos_core::money::MicroDollars(0),
-        wall_clock: aaos_core::time::Span::ZERO,
-        calls: 0,
-        agents: 0,
-        depth: 0,
-        fan_out: 0,
-    };
-    amount.apply(&mut of);
-    (of.depth == 0 && of.fan_out == 0).then_some(Raise {
-        tokens: of.tokens,
-        cost: of.cost,
-        wall_clock: of.wall_clock,
-        calls: of.calls,
-        agents: of.agents,
-    })
 }
 
 /// Longest time until an act that waits is listened for: a run that was put together again gets there at once.
@@ -205,11 +179,27 @@ impl Sort {
         }
     }
 
-    const fn words(self) -> &'static str {
+    /// What one such act is called, and several.
+    const fn called(self) -> [&'static str; 2] {
         match self {
-            Self::Any => "waits for you",
-            Self::Approval => "waits for approval",
-            Self::Doubt => "is in doubt",
+            Self::Any => ["act that waits for you", "acts that wait for you"],
+            Self::Approval => ["act that waits for approval", "acts that wait for approval"],
+            Self::Doubt => ["act in doubt", "acts in doubt"],
+        }
+    }
+
+    /// What to do where there is none.
+    const fn next_step(self) -> &'static str {
+        match self {
+            Self::Any => {
+                "`agentd approvals` shows what waits: it may have been decided already, or its time has run out"
+            }
+            Self::Approval => {
+                "`agentd approvals` shows what waits: it may have been decided already, its time may have run out, or it is in doubt and settled with `agentd settle`"
+            }
+            Self::Doubt => {
+                "`agentd approvals` shows what waits: it may have been settled already, or wait for approval"
+            }
         }
     }
 }
@@ -295,28 +285,17 @@ impl Front {
 }
 
 fn one_of(pending: Vec<Pending>, text: &str, sort: Sort) -> Result<Pending, Fault> {
-    let digits = text.strip_prefix("call-").unwrap_or(text);
-    let beginning = format!("{}-{}", CallId::PREFIX, digits.to_ascii_lowercase());
-    let named = |one: &Pending| {
-        !text.is_empty() && one.waiting.call.to_string().starts_with(&beginning) && sort.fits(one)
+    let beginning = Beginning {
+        text,
+        prefix: CallId::PREFIX,
+        called: sort.called(),
+        next_step: sort.next_step(),
     };
-    let mut fitting: Vec<Pending> = pending.into_iter().filter(named).collect();
-    let shown = aaos_core::text::preview(text, 64);
-    if fitting.len() > 1 {
-        let line = |one: &Pending| {
-            let waiting = &one.waiting;
-            format!("{}  {}  {}", waiting.call, one.run, waiting.tool)
-        };
-        let problem = format!("several acts that wait have an id that begins with `{shown}`");
-        return Err(Fault {
-            candidates: fitting.iter().take(CANDIDATES_MAX).map(line).collect(),
-            ..Fault::new(FaultKind::Unknown, problem, "Give more of it")
-        });
-    }
-    fitting.pop().ok_or_else(|| {
-        let problem = format!("no act whose id begins with `{shown}` {}", sort.words());
-        let next_step = "It may have been decided already, or its time has run out. `agentd approvals list` shows what waits";
-        Fault::new(FaultKind::Unknown, problem, next_step)
+    let fitting = pending.into_iter().filter(|one| sort.fits(one));
+    beginning.only(fitting, |one| {
+        let waiting = &one.waiting;
+        let rest = format!("{}  {}", one.run, waiting.tool);
+        (waiting.call.to_string(), rest)
     })
 }
 
@@ -324,9 +303,8 @@ fn one_of(pending: Vec<Pending>, text: &str, sort: Sort) -> Result<Pending, Faul
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
     use super::*;
-    use aaos_core::{
-        event::Waiting, id::AgentId, money::MicroDollars, time::Timestamp, tool::Effect,
-    };
+    use crate::rpc::FaultKind;
+    use aaos_core::{event::Waiting, id::AgentId, time::Timestamp, tool::Effect};
 
     fn pending(call: u64) -> Pending {
         Pending {
@@ -352,22 +330,11 @@ mod tests {
         let whole = pending(7).waiting.call.to_string();
         let found = one_of(all(), &whole, Sort::Doubt).unwrap();
         assert_eq!(found.waiting.call, CallId::from_drawn(7));
-        assert!(one_of(all(), &whole[5..], Sort::Any).is_ok());
-        assert_eq!(
-            one_of(all(), "call-", Sort::Any)
-                .unwrap_err()
-                .candidates
-                .len(),
-            2
-        );
-        for (text, sort) in [
-            ("", Sort::Any),
-            ("call-zz", Sort::Any),
-            (whole.as_str(), Sort::Approval),
-        ] {
-            let fault = one_of(all(), text, sort).unwrap_err();
-            assert_eq!(fault.kind(), Some(FaultKind::Unknown), "{text}");
-        }
+        assert!(one_of(all(), &whole, Sort::Any).is_ok());
+        let several = one_of(all(), "call-", Sort::Any).unwrap_err();
+        assert_eq!(several.candidates.len(), 2);
+        let fault = one_of(all(), &whole, Sort::Approval).unwrap_err();
+        assert_eq!(fault.kind(), Some(FaultKind::Unknown));
     }
 
     #[test]

@@ -85,6 +85,9 @@ pub(crate) const CODES: &[(FaultKind, i64, &str)] = &[
     ),
 ];
 
+/// Where to look for a run that is not known.
+pub(super) const RUNS_THERE_ARE: &str = "`agentd list` shows the runs there are";
+
 /// A refusal: what is wrong and what to do.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Fault {
@@ -143,14 +146,27 @@ impl Fault {
         )
     }
 
-    pub(super) fn unknown_method(name: &str) -> Self {
-        let names: Vec<&str> = super::METHODS.iter().map(|method| method.name).collect();
+    /// There is nothing of this sort with this name; these are the names there are.
+    pub(super) fn no_such(kind: FaultKind, sort: &str, name: &str, names: &[&str]) -> Self {
         let shown = aaos_core::text::preview(name, 64);
         Self::new(
-            FaultKind::Method,
-            format!("there is no method `{shown}`"),
+            kind,
+            format!("there is no {sort} `{shown}`"),
             format!("There are: {}", names.join(", ")),
         )
+    }
+
+    /// What an operator gave as a reason is longer than this, if it is.
+    pub(super) fn check_reason(reason: &str, bytes_max: usize) -> Result<(), Self> {
+        if reason.len() <= bytes_max {
+            return Ok(());
+        }
+        let problem = format!("the reason is longer than {bytes_max} bytes");
+        Err(Self::new(
+            FaultKind::Refused,
+            problem,
+            "Say it in fewer words",
+        ))
     }
 
     pub(super) fn params(method: &str, error: &serde_json::Error) -> Self {
@@ -212,12 +228,16 @@ impl From<GoalError> for Fault {
             GoalError::Invalid { problem, next_step } => {
                 Self::new(FaultKind::Refused, problem, next_step)
             }
-            GoalError::Unknown(_) => Self::new(
+            GoalError::Unknown(run) => Self::new(
                 FaultKind::Unknown,
-                text,
-                "`agentd list` shows the runs there are",
+                format!("there is no {run}, or its content was erased"),
+                RUNS_THERE_ARE,
             ),
-            GoalError::Ended(_) => Self::new(FaultKind::Ended, text, "`agentd status` shows how"),
+            GoalError::Ended(run) => Self::new(
+                FaultKind::Ended,
+                text,
+                format!("`agentd status {run}` shows how"),
+            ),
             GoalError::Unavailable { .. } => Self::new(
                 FaultKind::Unavailable,
                 text,

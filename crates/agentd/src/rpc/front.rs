@@ -1,10 +1,10 @@
 //! What every method has in hand: the runtime's front door, and what the daemon says of itself.
 
-use super::{Fault, FaultKind, wire::Piece};
+use super::{Fault, FaultKind, beginning::Beginning, fault::RUNS_THERE_ARE, wire::Piece};
 use crate::{
     authority::{self, Names},
     config::{AtLimit, Config, Installation, PROFILE_DEFAULT},
-    limits::{CANDIDATES_MAX, RUNS_LISTED_MAX},
+    limits::RUNS_LISTED_MAX,
 };
 use aaos_core::{
     approval::{RULES_MAX, Rule},
@@ -14,18 +14,20 @@ use aaos_core::{
     id::{RoleName, RunId},
     model::{ModelClass, ModelRef},
     role::Role,
+    text::preview,
     time::Timestamp,
     tool::ToolSpec,
 };
 use aaos_ports::{
-    Authority, Catalog, Clock, Decisions, Digest, GoalError, Goals, History, Journal as _,
-    LiveGrant, Provider, Submit, WatchItem,
+    Authority, Catalog, Clock, Decisions, GoalError, Goals, History, LiveGrant, Provider, RunTerms,
+    Submit, WatchItem,
 };
 use aaos_store::Store;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
+    future::Future,
     path::Path,
     sync::{
         Arc,
@@ -144,6 +146,16 @@ pub(crate) struct Caller {
     pub(crate) gone: CancellationToken,
 }
 
+impl Caller {
+    /// What this comes to, unless the caller goes away before: nobody is left to be told then.
+    pub(super) async fn unless_gone<T>(&self, work: impl Future<Output = T>) -> Result<T, Fault> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.gone.cancelled() => Err(Fault::internal("the caller is gone")),
+        }
+    }
+}
+
 /// Sends notifications of one call.
 #[derive(Clone)]
 pub(crate) struct Notifier {
@@ -163,6 +175,8 @@ impl Notifier {
 
 /// Events at the beginning of a run among which its envelope is recorded.
 const OPENING_EVENTS_MAX: usize = authority::GRANTS_MAX + 16;
+/// Bytes of a goal that tell a run among candidates.
+const GOAL_BYTES: usize = 60;
 
 impl Front {
     /// Names of all there is, so that a denied one can be taken out of `*`.
@@ -217,7 +231,7 @@ impl Front {
         })
     }
 
-    fn role_budgets(&self) -> BTreeMap<RoleName, Budget> {
+    pub(super) fn role_budgets(&self) -> BTreeMap<RoleName, Budget> {
         let roles = self.config.budgets.roles.iter();
         roles
             .map(|(role, limits)| (role.clone(), limits.value))
@@ -229,7 +243,7 @@ impl Front {
         let mut rules = self.config.policy.ask.value.clone();
         for text in asked {
             let rule = text.parse().map_err(|error| {
-                let shown = aaos_core::text::preview(text, 120);
+                let shown = preview(text, 120);
                 let problem = format!("`{shown}` is not a rule: {error}");
                 Fault::new(FaultKind::Refused, problem, "Correct --ask")
             })?;
@@ -254,7 +268,7 @@ impl Front {
         })
     }
 
-    fn envelope(
+    pub(super) fn envelope(
         &self,
         caller: &Caller,
         profile: &str,
@@ -262,12 +276,7 @@ impl Front {
     ) -> Result<Vec<Capability>, Fault> {
         let known = self.config.profiles.get(profile).ok_or_else(|| {
             let names: Vec<&str> = self.config.profiles.keys().map(String::as_str).collect();
-            let shown = aaos_core::text::preview(profile, 64);
-            Fault::new(
-                FaultKind::Refused,
-                format!("there is no profile `{shown}`"),
-                format!("There are: {}", names.join(", ")),
-            )
+            Fault::no_such(FaultKind::Refused, "profile", profile, &names)
         })?;
         if !Path::new(&params.base).is_absolute() {
             return Err(Fault::new(
@@ -276,24 +285,14 @@ impl Front {
                 "Give one with --base",
             ));
         }
-        let of_profile = |lines: &[String]| {
-            lines
-                .iter()
-                .map(|line| read_grant(line, Some(&params.base)))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let of_flags = |lines: &[String]| {
-            lines
-                .iter()
-                .map(|line| read_grant(line, None))
-                .collect::<Result<Vec<_>, _>>()
-        };
+        // A profile's paths start from the base directory; those that came with the goal are absolute.
+        let of_profile = |lines| read_grants(lines, Some(&params.base));
         let mut grants = of_profile(&known.value.grants)?;
-        let added = of_flags(&params.grants)?;
+        let added = read_grants(&params.grants, None)?;
         self.check_secrets(caller, &added)?;
         grants.extend(added);
         let mut deny = of_profile(&known.value.deny)?;
-        deny.extend(of_flags(&params.deny)?);
+        deny.extend(read_grants(&params.deny, None)?);
         let held = authority::envelope(grants, &deny, &self.names())?;
         if self.config.paths.installation == Installation::System {
             held.iter()
@@ -337,28 +336,15 @@ impl Front {
     /// Refuses a model whose provider is not configured.
     pub(super) fn check_model(&self, text: &str) -> Result<(), Fault> {
         let named = crate::config::model_ref(text);
-        let known = |name: &str| name == "rules" || self.config.providers.contains_key(name);
-        match named {
-            Some(model) if known(&model.provider) => Ok(()),
-            _ => {
-                let names: Vec<&str> = self
-                    .config
-                    .providers
-                    .keys()
-                    .map(String::as_str)
-                    .chain(["rules"])
-                    .collect();
-                let problem = format!(
-                    "`{}` is not `provider/model` of a configured provider",
-                    aaos_core::text::preview(text, 64)
-                );
-                let next_step = format!(
-                    "Providers here: {}. `agentd configure` adds one",
-                    names.join(", ")
-                );
-                Err(Fault::new(FaultKind::Refused, problem, next_step))
-            }
+        let known = self.config.provider_names();
+        if named.is_some_and(|model| known.contains(&model.provider.as_str())) {
+            return Ok(());
         }
+        let shown = preview(text, 64);
+        let problem = format!("`{shown}` is not `provider/model` of a configured provider");
+        let known = known.join(", ");
+        let next_step = format!("Providers here: {known}. `agentd configure` adds one");
+        Err(Fault::new(FaultKind::Refused, problem, next_step))
     }
 
     /// Whether a run is the caller's to look at: their own, any for root and for whom the daemon runs as.
@@ -380,57 +366,38 @@ impl Front {
             return if self.may_see(caller, &view) {
                 Ok(view)
             } else {
-                Err(aaos_ports::GoalError::Unknown(run).into())
+                Err(GoalError::Unknown(run).into())
             };
         }
-        let beginning = format!(
-            "run-{}",
-            text.strip_prefix("run-")
-                .unwrap_or(text)
-                .to_ascii_lowercase()
-        );
         let runs = self.goals.view(None, RUNS_LISTED_MAX).await?;
-        let fits = |view: &&RunView| {
-            !text.is_empty()
-                && view.run.to_string().starts_with(&beginning)
-                && self.may_see(caller, view)
+        let beginning = Beginning {
+            text,
+            prefix: RunId::PREFIX,
+            called: ["run", "runs"],
+            next_step: RUNS_THERE_ARE,
         };
-        let mut matching = runs.iter().filter(fits);
-        let shown = aaos_core::text::preview(text, 64);
-        match (matching.next(), matching.next()) {
-            (Some(one), None) => self.view(one.run).await,
-            (None, _) => {
-                let problem = format!("no run has an id that begins with `{shown}`");
-                Err(Fault::new(
-                    FaultKind::Unknown,
-                    problem,
-                    "`agentd list` shows the runs there are",
-                ))
-            }
-            (Some(first), Some(second)) => {
-                let several = [first, second]
-                    .into_iter()
-                    .chain(matching)
-                    .take(CANDIDATES_MAX);
-                let line = |view: &RunView| {
-                    format!("{}  {}", view.run, aaos_core::text::preview(&view.goal, 60))
-                };
-                let candidates = several.map(line).collect();
-                let problem = format!("several runs have an id that begins with `{shown}`");
-                Err(Fault {
-                    candidates,
-                    ..Fault::new(FaultKind::Unknown, problem, "Give more of it")
-                })
-            }
+        let theirs = runs.iter().filter(|view| self.may_see(caller, view));
+        let about = |view: &&RunView| (view.run.to_string(), preview(&view.goal, GOAL_BYTES));
+        let run = beginning.only(theirs, about)?.run;
+        self.view(run).await
+    }
+
+    /// The run that is meant, if one is.
+    pub(crate) async fn find_some(
+        &self,
+        caller: &Caller,
+        text: Option<&str>,
+    ) -> Result<Option<RunId>, Fault> {
+        match text {
+            Some(text) => Ok(Some(self.find_run(caller, text).await?.run)),
+            None => Ok(None),
         }
     }
 
     /// One run in full.
     pub(crate) async fn view(&self, run: RunId) -> Result<RunView, Fault> {
         let mut views = self.goals.view(Some(run), 1).await?;
-        views
-            .pop()
-            .ok_or_else(|| aaos_ports::GoalError::Unknown(run).into())
+        views.pop().ok_or_else(|| GoalError::Unknown(run).into())
     }
 
     /// What a run and its agents may still do; nothing once it has ended.
@@ -443,20 +410,12 @@ impl Front {
     }
 
     /// Which acts of a run wait for approval, from the terms it is carried out under; none if they are gone.
-    pub(crate) async fn rules_of(&self, view: &RunView) -> Vec<String> {
-        #[derive(serde::Deserialize)]
-        struct Terms {
-            submit: Submit,
-            roles: Vec<Role>,
-        }
-        let digest = Digest(view.terms.clone());
-        let terms = match self.store.get(&digest).await {
-            Ok(body) => serde_json::from_slice::<Terms>(&body).ok(),
-            Err(_) => None,
-        };
-        terms.map_or_else(Vec::new, |terms| {
-            rules_in_force(&terms.submit.approve, &terms.roles)
-        })
+    pub(crate) async fn rules_of(&self, run: RunId) -> Vec<String> {
+        let terms = self.history.terms(run).await;
+        terms.map_or_else(
+            |_| Vec::new(),
+            |RunTerms { submit, roles }| rules_in_force(&submit.approve, &roles),
+        )
     }
 
     /// What the operator granted a run, read from its first events.
@@ -497,15 +456,15 @@ pub(super) fn rules_in_force(asked: &[Rule], roles: &[Role]) -> Vec<String> {
     own.chain(of_roles).collect()
 }
 
-fn read_grant(line: &str, base: Option<&str>) -> Result<Capability, Fault> {
-    let read = match base {
-        Some(base) => parse_in(line, base),
-        None => parse(line),
+fn read_grants(lines: &[String], base: Option<&str>) -> Result<Vec<Capability>, Fault> {
+    let read = |line: &String| {
+        let read = base.map_or_else(|| parse(line), |base| parse_in(line, base));
+        read.map_err(|error| {
+            let problem = format!("`{}` is not a grant: {error}", preview(line, 120));
+            Fault::new(FaultKind::Refused, problem, "Write it as `file_read: /data/**` or `http: GET example.com`; `agentd docs capabilities` has all forms")
+        })
     };
-    read.map_err(|error| {
-        let problem = format!("`{}` is not a grant: {error}", aaos_core::text::preview(line, 120));
-        Fault::new(FaultKind::Refused, problem, "Write it as `file_read: /data/**` or `http: GET example.com`; `agentd docs capabilities` has all forms")
-    })
+    lines.iter().map(read).collect()
 }
 
 /// Who owns what is at a path, without following a link at its end.

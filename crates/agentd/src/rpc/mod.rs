@@ -7,6 +7,7 @@ mod approval_answer;
 mod approval_list;
 mod approval_show;
 pub(crate) mod audit_erase;
+mod beginning;
 mod budget_show;
 mod config_show;
 mod daemon_status;
@@ -35,6 +36,17 @@ pub(crate) mod wire;
 pub(crate) use fault::{CODES, Fault, FaultKind};
 pub(crate) use front::{Activity, Caller, Front, Notifier, StopOrder};
 
+// The methods as types, for who calls them: name, parameters and answer in one.
+pub(crate) use {
+    approval_answer::ApprovalAnswer, approval_list::ApprovalList, approval_show::ApprovalShow,
+    audit_erase::AuditErase, budget_show::BudgetShow, config_show::ConfigShow,
+    daemon_status::DaemonStatus, daemon_stop::DaemonStop, model_list::ModelList,
+    role_list::RoleList, role_show::RoleShow, run_fork::RunFork, run_list::RunList,
+    run_plan::RunPlan, run_replay::RunReplay, run_resume::RunResume, run_revoke::RunRevoke,
+    run_settle::RunSettle, run_status::RunStatus, run_stop::RunStop, run_submit::RunSubmit,
+    run_watch::RunWatch, tool_list::ToolList,
+};
+
 use futures::future::BoxFuture;
 use schemars::{JsonSchema, Schema};
 use serde::{Serialize, de::DeserializeOwned};
@@ -43,29 +55,29 @@ use std::{future::Future, sync::Arc};
 
 /// The methods, in the order of the reference.
 pub(crate) const METHODS: &[Method] = &[
-    Method::of::<daemon_status::DaemonStatus>(),
-    Method::of::<daemon_stop::DaemonStop>(),
-    Method::of::<run_submit::RunSubmit>(),
-    Method::of::<run_plan::RunPlan>(),
-    Method::of::<run_list::RunList>(),
-    Method::of::<run_status::RunStatus>(),
-    Method::of::<run_stop::RunStop>(),
-    Method::of::<run_revoke::RunRevoke>(),
-    Method::of::<run_watch::RunWatch>(),
-    Method::of::<run_settle::RunSettle>(),
-    Method::of::<run_resume::RunResume>(),
-    Method::of::<run_fork::RunFork>(),
-    Method::of::<run_replay::RunReplay>(),
-    Method::of::<approval_list::ApprovalList>(),
-    Method::of::<approval_show::ApprovalShow>(),
-    Method::of::<approval_answer::ApprovalAnswer>(),
-    Method::of::<budget_show::BudgetShow>(),
-    Method::of::<audit_erase::AuditErase>(),
-    Method::of::<role_list::RoleList>(),
-    Method::of::<role_show::RoleShow>(),
-    Method::of::<tool_list::ToolList>(),
-    Method::of::<model_list::ModelList>(),
-    Method::of::<config_show::ConfigShow>(),
+    Method::of::<DaemonStatus>(),
+    Method::of::<DaemonStop>(),
+    Method::of::<RunSubmit>(),
+    Method::of::<RunPlan>(),
+    Method::of::<RunList>(),
+    Method::of::<RunStatus>(),
+    Method::of::<RunStop>(),
+    Method::of::<RunRevoke>(),
+    Method::of::<RunWatch>(),
+    Method::of::<RunSettle>(),
+    Method::of::<RunResume>(),
+    Method::of::<RunFork>(),
+    Method::of::<RunReplay>(),
+    Method::of::<ApprovalList>(),
+    Method::of::<ApprovalShow>(),
+    Method::of::<ApprovalAnswer>(),
+    Method::of::<BudgetShow>(),
+    Method::of::<AuditErase>(),
+    Method::of::<RoleList>(),
+    Method::of::<RoleShow>(),
+    Method::of::<ToolList>(),
+    Method::of::<ModelList>(),
+    Method::of::<ConfigShow>(),
 ];
 
 /// One method, as its author writes it.
@@ -77,9 +89,9 @@ pub(crate) trait Call {
     /// What it answers with, in one sentence.
     const ANSWER: &'static str;
     /// Its parameters.
-    type Params: DeserializeOwned + JsonSchema + Send;
+    type Params: Serialize + DeserializeOwned + JsonSchema + Send;
     /// Its answer.
-    type Answer: Serialize;
+    type Answer: Serialize + DeserializeOwned;
 
     /// Does it.
     fn call(
@@ -128,7 +140,10 @@ impl Method {
     ) -> Result<Value, Fault> {
         match METHODS.iter().find(|method| method.name == name) {
             Some(method) => (method.call)(front, caller, params).await,
-            None => Err(Fault::unknown_method(name)),
+            None => {
+                let names: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
+                Err(Fault::no_such(FaultKind::Method, "method", name, &names))
+            }
         }
     }
 }

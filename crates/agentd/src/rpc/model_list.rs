@@ -6,7 +6,7 @@ use aaos_core::model::ModelRef;
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct ModelList;
+pub(crate) struct ModelList;
 
 impl Call for ModelList {
     const NAME: &'static str = "model.list";
@@ -32,11 +32,13 @@ impl Call for ModelList {
                 probe,
             }
         });
-        tokio::select! {
-            models = futures::future::join_all(probes) => Ok(wire::Models { label: front.model_label.clone(), models }),
-            // Nobody is left to be told.
-            () = caller.gone.cancelled() => Err(Fault::internal("the caller is gone")),
-        }
+        let models = caller
+            .unless_gone(futures::future::join_all(probes))
+            .await?;
+        Ok(wire::Models {
+            label: front.model_label.clone(),
+            models,
+        })
     }
 }
 

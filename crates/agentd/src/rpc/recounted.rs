@@ -19,7 +19,10 @@ pub(crate) struct ForkParams {
     /// A model for everything, as `provider/model`; what it was if none.
     #[serde(default)]
     pub(crate) model: Option<String>,
-    /// Limits in place of the run's own.
+    /// What the run was granted and its profile does not grant any longer, in the grammar of grants.
+    #[serde(default)]
+    pub(crate) grants: Vec<String>,
+    /// Limits in place of the run's own, which count as far as the configuration's allow as much.
     #[serde(default)]
     pub(crate) budget: Vec<Amount>,
 }

@@ -4,7 +4,7 @@ use super::{Call, Caller, Fault, Front, wire};
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct RoleList;
+pub(crate) struct RoleList;
 
 impl Call for RoleList {
     const NAME: &'static str = "role.list";
@@ -14,16 +14,9 @@ impl Call for RoleList {
     type Answer = wire::Roles;
 
     async fn call(front: Arc<Front>, _: Caller, _: wire::Nothing) -> Result<wire::Roles, Fault> {
-        let problem = |bad: aaos_ports::RoleProblem| wire::RoleProblemWire {
-            file: bad.file,
-            line: bad.line,
-            column: bad.column,
-            problem: bad.problem,
-        };
-        let problems = front.catalog.problems().into_iter().map(problem).collect();
         Ok(wire::Roles {
             roles: front.catalog.roles(),
-            problems,
+            problems: front.catalog.problems(),
         })
     }
 }

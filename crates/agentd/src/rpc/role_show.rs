@@ -4,7 +4,7 @@ use super::{Call, Caller, Fault, FaultKind, Front, wire};
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct RoleShow;
+pub(crate) struct RoleShow;
 
 impl Call for RoleShow {
     const NAME: &'static str = "role.show";
@@ -24,21 +24,9 @@ impl Call for RoleShow {
             .ok()
             .and_then(|name| front.catalog.role(&name));
         found.ok_or_else(|| {
-            let names: Vec<String> = front
-                .catalog
-                .roles()
-                .iter()
-                .map(|role| role.name.to_string())
-                .collect();
-            let problem = format!(
-                "there is no role `{}`",
-                aaos_core::text::preview(&params.name, 64)
-            );
-            Fault::new(
-                FaultKind::Unknown,
-                problem,
-                format!("There are: {}", names.join(", ")),
-            )
+            let roles = front.catalog.roles();
+            let names: Vec<&str> = roles.iter().map(|role| role.name.as_str()).collect();
+            Fault::no_such(FaultKind::Unknown, "role", &params.name, &names)
         })
     }
 }

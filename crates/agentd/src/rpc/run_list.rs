@@ -9,7 +9,7 @@ use std::sync::Arc;
 const LISTED_UNASKED: usize = 50;
 
 /// The method.
-pub(super) struct RunList;
+pub(crate) struct RunList;
 
 impl Call for RunList {
     const NAME: &'static str = "run.list";

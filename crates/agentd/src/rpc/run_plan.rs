@@ -4,7 +4,7 @@ use super::{Call, Caller, Fault, Front, front::rules_in_force, wire};
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct RunPlan;
+pub(crate) struct RunPlan;
 
 impl Call for RunPlan {
     const NAME: &'static str = "run.plan";
@@ -21,11 +21,7 @@ impl Call for RunPlan {
     ) -> Result<wire::Planned, Fault> {
         let submit = front.submission(&caller, params)?;
         let approve = rules_in_force(&submit.approve, &front.catalog.roles());
-        let planned = tokio::select! {
-            planned = front.goals.plan(submit) => planned?,
-            // Nobody is left to be told.
-            () = caller.gone.cancelled() => return Err(Fault::internal("the caller is gone")),
-        };
+        let planned = caller.unless_gone(front.goals.plan(submit)).await??;
         Ok(wire::Planned {
             mode: planned.mode,
             plan: planned.plan,

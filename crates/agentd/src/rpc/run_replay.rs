@@ -5,7 +5,7 @@ use aaos_ports::Replayed;
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct RunReplay;
+pub(crate) struct RunReplay;
 
 impl Call for RunReplay {
     const NAME: &'static str = "run.replay";
@@ -21,11 +21,6 @@ impl Call for RunReplay {
         params: wire::RunParams,
     ) -> Result<Replayed, Fault> {
         let run = front.find_run(&caller, &params.run).await?.run;
-        let replayed = tokio::select! {
-            replayed = front.history.replay(run) => replayed?,
-            // Nobody is left to be told.
-            () = caller.gone.cancelled() => return Err(Fault::internal("the caller is gone")),
-        };
-        Ok(replayed)
+        Ok(caller.unless_gone(front.history.replay(run)).await??)
     }
 }

@@ -7,7 +7,7 @@ use super::{
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct RunResume;
+pub(crate) struct RunResume;
 
 impl Call for RunResume {
     const NAME: &'static str = "run.resume";

@@ -7,7 +7,7 @@ use super::{
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct RunSettle;
+pub(crate) struct RunSettle;
 
 impl Call for RunSettle {
     const NAME: &'static str = "run.settle";

@@ -1,10 +1,11 @@
 //! `run.status`: Tells all there is to know of one run.
 
 use super::{Call, Caller, Fault, Front, wire};
+use aaos_core::event::RunState;
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct RunStatus;
+pub(crate) struct RunStatus;
 
 impl Call for RunStatus {
     const NAME: &'static str = "run.status";
@@ -21,9 +22,13 @@ impl Call for RunStatus {
     ) -> Result<wire::RunDetail, Fault> {
         let view = front.find_run(&caller, &params.run).await?;
         let envelope = front.granted(&view).await;
-        let live = front.live(view.run).await?;
+        // Nothing is held while it is put together again, and whoever asks how it stands is not kept waiting.
+        let live = match view.state {
+            RunState::Recovering => Vec::new(),
+            _ => front.live(view.run).await?,
+        };
         Ok(wire::RunDetail {
-            approve: front.rules_of(&view).await,
+            approve: front.rules_of(view.run).await,
             view,
             envelope,
             live,

@@ -4,7 +4,7 @@ use super::{Call, Caller, Fault, Front, wire};
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct RunStop;
+pub(crate) struct RunStop;
 
 impl Call for RunStop {
     const NAME: &'static str = "run.stop";

@@ -4,7 +4,7 @@ use super::{Call, Caller, Fault, Front, front::rules_in_force, wire};
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct RunSubmit;
+pub(crate) struct RunSubmit;
 
 impl Call for RunSubmit {
     const NAME: &'static str = "run.submit";
@@ -20,19 +20,11 @@ impl Call for RunSubmit {
         params: wire::SubmitParams,
     ) -> Result<wire::Submitted, Fault> {
         let submit = front.submission(&caller, params)?;
-        let (profile, envelope) = (submit.profile.clone(), submit.grants.clone());
+        let envelope = submit.grants.clone();
         let approve = rules_in_force(&submit.approve, &front.catalog.roles());
         front.check_room()?;
         let run = front.goals.submit(submit).await?;
         let view = front.view(run).await?;
-        Ok(wire::Submitted {
-            run,
-            backend: view.backend,
-            model: view.model,
-            folder: view.folder,
-            profile,
-            envelope,
-            approve,
-        })
+        Ok(wire::Submitted::of(view, envelope, approve))
     }
 }

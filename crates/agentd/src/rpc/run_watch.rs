@@ -2,10 +2,7 @@
 //!
 //! Nothing is left out: a watcher that is too slow for the live feed is told of the gap and then given what it missed.
 
-use super::{
-    Call, Caller, Fault, FaultKind, Front, daemon_status,
-    wire::{self, Piece},
-};
+use super::{Call, Caller, Fault, FaultKind, Front, daemon_status, wire};
 use aaos_core::{
     event::{Event, Kind, RunState, RunView, Seq},
     id::RunId,
@@ -19,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 const LOOK_TIME: Duration = Duration::from_secs(1);
 
 /// The method.
-pub(super) struct RunWatch;
+pub(crate) struct RunWatch;
 
 impl Call for RunWatch {
     const NAME: &'static str = "run.watch";
@@ -39,13 +36,13 @@ impl Call for RunWatch {
             |last: Seq| last >= before.last && (before.state.is_final() || !params.follow);
         let mut last = Seq(params.after);
         let mut end = None;
-        let mut pieces = front.goals.watch(run, last);
+        let mut items = front.goals.watch(run, last);
         let mut look = tokio::time::interval(LOOK_TIME);
         // The first look has been had.
         look.reset();
         while !all_sent(last) {
-            let piece = tokio::select! {
-                piece = pieces.next() => piece,
+            let item = tokio::select! {
+                item = items.next() => item,
                 () = caller.gone.cancelled() => break,
                 _ = look.tick() => {
                     let view = front.view(run).await?;
@@ -56,23 +53,13 @@ impl Call for RunWatch {
                     continue;
                 }
             };
-            let Some(piece) = piece else { break };
-            let (piece, over) = match piece.map_err(aaos_ports::GoalError::from)? {
-                WatchItem::Event(event) => {
-                    last = event.seq;
-                    let over = matches!(event.kind, Kind::RunFinished { .. });
-                    end = over.then(|| event.clone());
-                    (Piece::Event(Box::new(event)), over)
-                }
-                WatchItem::Gap { from, to } => (
-                    Piece::Gap {
-                        from: from.0,
-                        to: to.0,
-                    },
-                    false,
-                ),
-            };
-            if !caller.notifier.piece(&piece).await || over {
+            let Some(item) = item else { break };
+            let item = item.map_err(aaos_ports::GoalError::from)?;
+            if let WatchItem::Event(event) = &item {
+                last = event.seq;
+                end = matches!(event.kind, Kind::RunFinished { .. }).then(|| event.clone());
+            }
+            if !caller.notifier.piece(&item.into()).await || end.is_some() {
                 break;
             }
         }

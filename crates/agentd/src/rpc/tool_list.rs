@@ -4,7 +4,7 @@ use super::{Call, Caller, Fault, Front, wire};
 use std::sync::Arc;
 
 /// The method.
-pub(super) struct ToolList;
+pub(crate) struct ToolList;
 
 impl Call for ToolList {
     const NAME: &'static str = "tool.list";

@@ -9,7 +9,7 @@ use aaos_core::{
     plan::Plan,
     time::Timestamp,
 };
-use aaos_ports::LiveGrant;
+use aaos_ports::{LiveGrant, RoleProblem, WatchItem};
 use serde::{Deserialize, Serialize};
 
 /// No parameters.
@@ -90,6 +90,21 @@ pub(crate) struct Submitted {
     /// Which of its acts wait for a person's approval.
     #[serde(default)]
     pub(crate) approve: Vec<String>,
+}
+
+impl Submitted {
+    /// A run of which all this is known.
+    pub(crate) fn of(view: RunView, envelope: Vec<Capability>, approve: Vec<String>) -> Self {
+        Self {
+            run: view.run,
+            backend: view.backend,
+            model: view.model,
+            folder: view.folder,
+            profile: view.profile,
+            envelope,
+            approve,
+        }
+    }
 }
 
 /// Names a run.
@@ -218,6 +233,18 @@ pub(crate) enum Piece {
     },
 }
 
+impl From<WatchItem> for Piece {
+    fn from(item: WatchItem) -> Self {
+        match item {
+            WatchItem::Event(event) => Self::Event(Box::new(event)),
+            WatchItem::Gap { from, to } => Self::Gap {
+                from: from.0,
+                to: to.0,
+            },
+        }
+    }
+}
+
 /// The plan of a goal that is not carried out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Planned {
@@ -328,20 +355,7 @@ pub(crate) struct Roles {
     /// Every good role, by name.
     pub(crate) roles: Vec<aaos_core::role::Role>,
     /// Files that were refused; the roles are unaffected.
-    pub(crate) problems: Vec<RoleProblemWire>,
-}
-
-/// A role file that was refused.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct RoleProblemWire {
-    /// The file.
-    pub(crate) file: String,
-    /// Line, counting from one.
-    pub(crate) line: Option<u64>,
-    /// Column, counting from one.
-    pub(crate) column: Option<u64>,
-    /// What is wrong.
-    pub(crate) problem: String,
+    pub(crate) problems: Vec<RoleProblem>,
 }
 
 /// Every tool.

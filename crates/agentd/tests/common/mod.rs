@@ -19,6 +19,20 @@ use std::{
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_agentd");
 
+/// A goal that the rules know, over the files of [`with_files`].
+pub(crate) const GOAL: &str = "read a.txt and b.txt and write a summary to report.md";
+
+/// A place with two files to read.
+pub(crate) fn with_files() -> Place {
+    let place = Place::new();
+    place.work(
+        "a.txt",
+        "Alpha is the first letter. It stands at the beginning.\n",
+    );
+    place.work("b.txt", "Beta is the second letter. It follows alpha.\n");
+    place
+}
+
 /// Directories of one test.
 pub(crate) struct Place {
     dir: tempfile::TempDir,

@@ -7,10 +7,7 @@ use crate::{
         words,
     },
     config::Installation,
-    rpc::{
-        audit_erase::{EraseParams, ErasedAnswer},
-        wire::{RunDetail, RunParams},
-    },
+    rpc::{AuditErase, RunStatus, audit_erase::EraseParams, wire::RunParams},
 };
 use clap::Args;
 use std::io::IsTerminal;
@@ -37,8 +34,7 @@ impl Erase {
         desk.wait(async {
             let mut link = start::reach(desk, &config, Absent::Start).await?;
             let params = RunParams { run: self.run };
-            let detail: RunDetail = link.ask(DOING, "run.status", &params).await?;
-            let view = detail.view;
+            let view = link.ask::<RunStatus>(DOING, &params).await?.view;
             if !self.yes {
                 agreed(&format!("{}  {}", view.run, words::one_line(&view.goal, 200)))?;
             }
@@ -46,17 +42,16 @@ impl Erase {
                 run: view.run.to_string(),
                 reason: self.reason,
             };
-            let erased: ErasedAnswer = link.ask(DOING, "audit.erase", &params).await?;
-            if desk.json() {
-                return desk.say_json(&erased);
-            }
-            desk.say(format!(
-                "erased {} and {} of {}; that it ran, and the chain, stay. Its folder {} is yours to remove",
-                words::plural(erased.events, "event"),
-                if erased.bodies == 1 { "1 body".to_owned() } else { format!("{} bodies", erased.bodies) },
-                erased.run,
-                words::one_line(&view.folder, 400)
-            ))
+            let erased = link.ask::<AuditErase>(DOING, &params).await?;
+            desk.tell(&erased, |erased| {
+                desk.say(format!(
+                    "erased {} and {} of {}; that it ran, and the chain, stay. Its folder {} is yours to remove",
+                    words::plural(erased.events, "event"),
+                    words::counted(erased.bodies, "body", "bodies"),
+                    erased.run,
+                    words::one_line(&view.folder, 400)
+                ))
+            })
         })
     }
 }

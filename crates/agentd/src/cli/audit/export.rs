@@ -7,8 +7,7 @@ use crate::{
         start::{self, Absent},
         words,
     },
-    config::Installation,
-    rpc::wire::{RunDetail, RunParams},
+    rpc::{RunStatus, wire::RunParams},
     world::SystemClock,
 };
 use aaos_core::{id::RunId, time::Timestamp};
@@ -60,14 +59,10 @@ impl Export {
         };
         let dir = super::state(desk, self.dir)?;
         let Some(file) = self.out else {
-            return written(audit::export(
-                &dir,
-                &filter,
-                BufWriter::new(io::stdout().lock()),
-            ))
-            .map(drop);
+            let out = BufWriter::new(io::stdout().lock());
+            return written(audit::export(&dir, &filter, out), "standard output").map(drop);
         };
-        let events = written(to_file(&dir, &filter, &file))?;
+        let events = written(to_file(&dir, &filter, &file), &file.display().to_string())?;
         if desk.json() {
             return desk.say_json(&serde_json::json!({ "file": file, "events": events }));
         }
@@ -93,12 +88,12 @@ fn to_file(dir: &Path, filter: &ExportFilter, file: &Path) -> Result<u64, Export
     Ok(events)
 }
 
-fn written(result: Result<u64, ExportError>) -> Result<u64, CliError> {
+fn written(result: Result<u64, ExportError>, place: &str) -> Result<u64, CliError> {
     result.map_err(|error| match error {
         ExportError::Out(error) if error.kind() == io::ErrorKind::BrokenPipe => error.into(),
         ExportError::Out(error) => CliError::failed(
             DOING,
-            error.to_string(),
+            format!("{place}: {error}"),
             "Make room, or name a file that is not there yet",
         ),
         ExportError::Journal(error) => {
@@ -113,15 +108,11 @@ fn whole(desk: &Desk, run: &str) -> Result<RunId, CliError> {
     if let Ok(run) = run.parse() {
         return Ok(run);
     }
-    let config = desk.config(Installation::PerUser)?;
     let params = RunParams {
         run: run.to_owned(),
     };
-    desk.wait(async {
-        let mut link = start::reach(desk, &config, Absent::Start).await?;
-        let detail: RunDetail = link.ask("find the run", "run.status", &params).await?;
-        Ok(detail.view.run)
-    })
+    let detail = start::ask::<RunStatus>(desk, Absent::Start, "find the run", &params)?;
+    Ok(detail.view.run)
 }
 
 /// A moment: so long ago, a day in UTC, or a whole time.

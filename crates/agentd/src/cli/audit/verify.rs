@@ -6,6 +6,9 @@ use aaos_store::audit::{Against, HeadCheck, Report};
 use clap::Args;
 use std::path::PathBuf;
 
+/// Hexadecimal digits of an Ed25519 public key: 32 bytes.
+const KEY_DIGITS: usize = 64;
+
 /// Its arguments.
 #[derive(Debug, Args)]
 pub(super) struct Verify {
@@ -22,6 +25,9 @@ pub(super) struct Verify {
 impl Verify {
     /// Does it.
     pub(super) fn perform(self, desk: &Desk) -> Result<(), CliError> {
+        if let Some(key) = &self.key {
+            check(key)?;
+        }
         let dir = super::state(desk, self.dir)?;
         let against = Against {
             head: self.head,
@@ -47,6 +53,19 @@ impl Verify {
     }
 }
 
+/// A mistyped key is no sign of a journal that was written anew.
+fn check(key: &str) -> Result<(), CliError> {
+    if key.len() == KEY_DIGITS && key.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    let problem = format!("`{}` is no public key", words::one_line(key, 80));
+    Err(CliError::usage(
+        "read the key",
+        &problem,
+        "Give the 64 hexadecimal digits that `agentd audit key` prints",
+    ))
+}
+
 fn print(desk: &Desk, report: &Report) -> Result<(), CliError> {
     let paint = desk.paint();
     let verdict = if report.whole() {
@@ -54,31 +73,21 @@ fn print(desk: &Desk, report: &Report) -> Result<(), CliError> {
     } else {
         paint.bad("damaged")
     };
-    desk.say(format!("journal    {verdict}"))?;
-    desk.say(format!("events     {} hold", report.events))?;
-    desk.say(format!(
-        "head       {}",
-        report
-            .head
-            .as_deref()
-            .unwrap_or("none: the journal is empty")
-    ))?;
-    desk.say(format!(
-        "bodies     {} stored, {} bytes",
-        report.blobs, report.blob_bytes
-    ))?;
+    let fact = |name: &str, said: String| desk.say(format!("{name:<11}{said}"));
+    fact("journal", verdict)?;
+    fact("events", format!("{} hold", report.events))?;
+    let head = report.head.as_deref();
+    let head = head.unwrap_or("none: the journal is empty");
+    fact("head", head.to_owned())?;
+    let (blobs, bytes) = (report.blobs, report.blob_bytes);
+    fact("bodies", format!("{blobs} stored, {bytes} bytes"))?;
     if report.events_erased > 0 {
-        desk.say(format!(
-            "erased     the content of {}",
-            words::plural(report.events_erased, "event")
-        ))?;
+        let events = words::plural(report.events_erased, "event");
+        fact("erased", format!("the content of {events}"))?;
     }
-    desk.say(format!(
-        "signed     {}",
-        words::plural(report.heads_signed, "head")
-    ))?;
+    fact("signed", words::plural(report.heads_signed, "head"))?;
     if let Some(key) = &report.key {
-        desk.say(format!("key        {}", words::clean(key)))?;
+        fact("key", words::clean(key))?;
     }
     events(desk, report)?;
     heads(desk, report)?;
