@@ -24,7 +24,6 @@ async fn independents_start_before_either_ends_and_a_dependent_waits_for_both() 
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "a promise about real time")]
 async fn a_thousand_ready_subtasks_queue_for_eight_workers_and_all_finish() {
     let names: Vec<String> = (0..1000).map(|number| format!("s{number}")).collect();
     let subtasks: Vec<_> = names.iter().map(|name| talk(name, &[])).collect();
