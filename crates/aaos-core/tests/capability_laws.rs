@@ -1022,3 +1022,34 @@ fn a_value_that_does_not_fit_its_place_is_refused() {
         assert!(bad.parse::<CapabilityTemplate>().is_err(), "{bad}");
     }
 }
+
+#[test]
+fn a_refusal_names_the_nearest_grant_wherever_it_stands() {
+    let near_to_far = [
+        "http: GET http://api.example.com/v2",
+        "http: POST http://api.example.com/v1",
+        "http: GET http://api.example.com:8080/v1",
+        "http: GET http://example.com/v1",
+        "http: GET https://api.example.com/v1",
+        "file_read: /v1/**",
+    ];
+    let axes = ["path_prefix", "method", "port", "host", "scheme", "kind"];
+    let need = Need::Http {
+        method: "GET".to_owned(),
+        url: "http://api.example.com/v1/x".parse().unwrap(),
+    };
+    for (first, axis) in axes.iter().enumerate() {
+        let nearest_first = near_to_far.iter().skip(first);
+        let nearest_last = nearest_first.clone().rev();
+        let orders: [Vec<&&str>; 2] = [nearest_first.collect(), nearest_last.collect()];
+        for order in orders {
+            let mut table = Table::new();
+            for (number, text) in order.iter().enumerate() {
+                let id = GrantId::from_drawn(number as u64);
+                table.issue(id, agent(1), tool(text)).unwrap();
+            }
+            let refusal = table.check(agent(1), &need, NOW).unwrap_err();
+            assert_eq!(refusal.axis(), *axis, "{order:?}");
+        }
+    }
+}

@@ -50,6 +50,11 @@ pub enum Excess {
 }
 
 impl Excess {
+    /// Closeness of the last axis on which two HTTP resources are compared, their secrets.
+    pub(super) const CLOSENESS_HTTP: u8 = 7;
+    /// Closeness of the last axis on which two resources of any other kind are compared: scope, name or parameters.
+    pub(super) const CLOSENESS_OTHER: u8 = 4;
+
     /// The axis, in one word.
     #[must_use]
     pub const fn axis(&self) -> &'static str {
@@ -84,10 +89,10 @@ impl Excess {
             Self::PathPrefix { held, wanted } => ("path_prefix", 6, held, wanted),
             Self::Program { held, wanted } => ("program", 2, held, wanted),
             Self::Arguments { held, wanted } => ("arguments", 3, held, wanted),
-            Self::Scope { held, wanted } => ("scope", 4, held, wanted),
-            Self::Name { held, wanted } => ("name", 4, held, wanted),
-            Self::Params { held, wanted } => ("params", 4, held, wanted),
-            Self::Secrets { held, wanted } => ("secrets", 7, held, wanted),
+            Self::Scope { held, wanted } => ("scope", Self::CLOSENESS_OTHER, held, wanted),
+            Self::Name { held, wanted } => ("name", Self::CLOSENESS_OTHER, held, wanted),
+            Self::Params { held, wanted } => ("params", Self::CLOSENESS_OTHER, held, wanted),
+            Self::Secrets { held, wanted } => ("secrets", Self::CLOSENESS_HTTP, held, wanted),
             Self::Uses { held, wanted } => ("uses", 8, held, wanted),
             Self::Rate { held, wanted } => ("rate", 9, held, wanted),
             Self::Expiry { held, wanted } => ("expiry", 10, held, wanted),

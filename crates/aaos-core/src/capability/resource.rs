@@ -194,6 +194,15 @@ impl Resource {
         }
     }
 
+    /// How close anything held can come to `self` and still fall short: the closeness of the last axis on which
+    /// [`Resource::excess`] compares its kind.
+    pub(super) const fn closeness_max(&self) -> u8 {
+        match self {
+            Self::Http(_) => Excess::CLOSENESS_HTTP,
+            _ => Excess::CLOSENESS_OTHER,
+        }
+    }
+
     /// The first axis on which `wanted` exceeds `self`.
     pub(super) fn excess(&self, wanted: &Self) -> Option<Excess> {
         match (self, wanted) {

@@ -506,10 +506,14 @@ impl Table {
             }
         }
         if let (None, Ok(resource)) = (&best.refusal, need.as_resource()) {
-            for (_, grant) in self
-                .of_holder(holder)
-                .filter(|(_, grant)| grant.live(now).is_ok())
-            {
+            for (_, grant) in self.of_holder(holder) {
+                // Nothing can be nearer, and a comparison in words costs more than all the others.
+                if best.closeness() >= resource.closeness_max() {
+                    break;
+                }
+                if grant.live(now).is_err() {
+                    continue;
+                }
                 if let Some(excess) = grant.capability.resource.excess(&resource) {
                     best.nearest(excess);
                 }
@@ -612,13 +616,13 @@ impl Best {
         }
     }
 
+    /// How near the nearest came; being of another kind is no nearness at all.
+    fn closeness(&self) -> u8 {
+        self.nearest.as_ref().map_or(0, Excess::closeness)
+    }
+
     fn nearest(&mut self, excess: Excess) {
-        let nearer = self
-            .nearest
-            .as_ref()
-            .is_none_or(|held| excess.closeness() > held.closeness());
-        // Being of another kind is no nearness at all.
-        if nearer && excess.closeness() > 0 {
+        if excess.closeness() > self.closeness() {
             self.nearest = Some(excess);
         }
     }
