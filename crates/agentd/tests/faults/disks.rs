@@ -6,31 +6,15 @@ use crate::{
     common::PROGRAM,
     effects::Effects,
     lane::{Given, Lane},
-    pool::Form,
     stage::of_kind,
-    storage::{Disk, PATIENCE, is_whole, service, until_refused},
+    storage::{Disk, PATIENCE, is_whole, preloaded, service, under_way, until_refused},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
     time::Instant,
 };
-
-/// A run that is under way for sure: its agent waits for a page that the service holds back.
-fn under_way(lane: &mut Lane, effects: &Arc<Effects>) -> Given {
-    effects.hold();
-    lane.start();
-    lane.submit(0, Form::Mixed);
-    let since = Instant::now();
-    while !effects.is_asked() {
-        assert!(since.elapsed() < PATIENCE, "{}", lane.said());
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    lane.runs[0].clone()
-}
 
 /// Waits until the daemon knows of its trouble, and gives the problem and the next step.
 fn until_troubled(lane: &Lane) -> (String, String) {
@@ -122,21 +106,13 @@ struct Sick {
 
 impl Sick {
     fn make(lane: &Lane) -> Self {
-        let (library, now) = (lane.place.path("sick.so"), lane.place.path("sick"));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/sick_disk.c");
-        let made = Command::new("cc")
-            .args(["-shared", "-fPIC", "-o"])
-            .args([&library, &source])
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{made:?}");
-        let enter = [
+        let now = lane.place.path("sick");
+        let enter = vec![
             "/usr/bin/env".to_owned(),
-            format!("LD_PRELOAD={}", library.display()),
+            preloaded(lane, "sick_disk"),
             format!("SICK_DIR={}", lane.place.path("state/aaos").display()),
             format!("SICK_NOW={}", now.display()),
         ];
-        let enter = enter.to_vec();
         Self { now, enter }
     }
 

@@ -13,6 +13,7 @@
 )]
 
 mod check;
+mod clocks;
 #[path = "../common/mod.rs"]
 mod common;
 mod disks;

@@ -124,6 +124,33 @@ impl Drop for Disk {
     }
 }
 
+/// A run that is under way for sure: its agent waits for a page that the service holds back.
+pub(crate) fn under_way(lane: &mut Lane, effects: &Arc<Effects>) -> Given {
+    effects.hold();
+    lane.start();
+    lane.submit(0, Form::Mixed);
+    let since = Instant::now();
+    while !effects.is_asked() {
+        assert!(since.elapsed() < PATIENCE, "{}", lane.said());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    lane.runs[0].clone()
+}
+
+/// Builds what stands between a daemon and its kernel, from the C file of that name beside this one, and gives the
+/// setting of the environment that puts it there.
+pub(crate) fn preloaded(lane: &Lane, name: &str) -> String {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults");
+    let library = lane.place.path(&format!("{name}.so"));
+    let made = Command::new("cc")
+        .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
+        .args([&library, &tests.join(format!("{name}.c"))])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    format!("LD_PRELOAD={}", library.display())
+}
+
 /// Waits until a goal is refused, and gives what was said.
 pub(crate) fn until_refused(lane: &Lane) -> Value {
     let since = Instant::now();
