@@ -106,11 +106,20 @@ fn a_worker_that_may_read_everything_is_tried_against_something_all_the_same() {
 }
 
 #[test]
-fn a_worker_that_is_stopped_is_gone_when_stop_returns() {
+fn a_worker_that_was_called_is_gone_when_stop_returns_and_one_that_was_not_soon_after() {
     run(async {
         let backend = backend(0);
+        let uncalled = launch(&backend, &[]).await;
+        uncalled.worker.stop().await;
+        assert!(matches!(
+            echo(&uncalled, "x").await,
+            Err(ToolError::WorkerLost { .. })
+        ));
+        until("it is gone", || workers(&backend).is_empty()).await;
+        assert_eq!(losses(&uncalled.notes), [""; 0]);
         let agent = launch(&backend, &[]).await;
         assert_eq!(workers(&backend).len(), 1);
+        assert!(echo(&agent, "words").await.is_ok());
         agent.worker.stop().await;
         assert_eq!(workers(&backend), BTreeSet::new());
         assert_eq!(losses(&agent.notes), [""; 0]);

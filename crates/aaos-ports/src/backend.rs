@@ -141,6 +141,7 @@ pub trait Worker: Send + Sync {
     /// gone. Calls that rest on what was revoked have been dropped by the caller before.
     async fn narrow(&self, left: Vec<Capability>);
 
-    /// Ends it, and what it started with it. Called once; returns when it is gone.
+    /// Ends it, and what it started with it. Called once; returns when nothing that was asked of it can still happen: one
+    /// that was called is gone then, one that never was may be on its way out.
     async fn stop(&self);
 }

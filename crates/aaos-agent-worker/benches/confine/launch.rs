@@ -6,6 +6,7 @@ use crate::{
     product::{World, call, was_pooled},
     say, timed,
 };
+use aaos_ports::Worker;
 use aaos_sandbox::backend::namespaced::Namespaced;
 use serde_json::json;
 use std::{
@@ -94,8 +95,15 @@ async fn one(
         name.starts_with("pooled"),
         "a launch was not what it was to be"
     );
+    // The end of one that was never called is waited for by nobody.
+    greet(&*worker).await;
     let (took, ()) = timed(worker.stop()).await;
     taken.add(&format!("{name} stop"), took);
+}
+
+/// Calls a worker, so that its end is one that is waited for.
+async fn greet(worker: &dyn Worker) {
+    call(worker, "echo", json!({ "message": "x" })).await;
 }
 
 /// Cold launches from this process as it is and when it holds much more.
@@ -113,6 +121,7 @@ pub(crate) async fn large(world: &World) {
         for _ in 0..LARGE_LAUNCHES {
             let (took, (worker, _)) = timed(world.launch(&cold, &grants)).await;
             taken.add(if much { "large daemon" } else { "small daemon" }, took);
+            greet(&*worker).await;
             worker.stop().await;
         }
         std::hint::black_box(&held);

@@ -123,6 +123,11 @@ impl Calls {
         CallId::from_drawn(state.drawn)
     }
 
+    /// Whether no call was ever meant for it.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.state().drawn == 0
+    }
+
     /// Puts a call in flight; none if this worker takes no more.
     pub(super) fn enter(&self, id: CallId, call: Entering) -> Option<oneshot::Receiver<Outcome>> {
         let (answer, outcome) = oneshot::channel();

@@ -205,6 +205,14 @@ impl Session {
         self.over.stopped().await;
     }
 
+    /// Waits until nothing that was asked of it can still happen. A worker nobody ever called was asked nothing: it has
+    /// been killed, and how long the kernel takes to put its namespaces away is nobody's time.
+    pub(super) async fn harmless(&self) {
+        if !self.calls.is_untouched() {
+            self.over().await;
+        }
+    }
+
     /// Takes no more calls, and ends after the last one in flight.
     pub(super) fn retire(&self) {
         let idle = self.calls.retire();

@@ -257,7 +257,7 @@ impl Worker for NamespacedWorker {
             session.end(End::Stopped);
         }
         for session in &all {
-            session.over().await;
+            session.harmless().await;
         }
     }
 }
