@@ -4,7 +4,7 @@
 //! is bound to exactly its arguments, used once, and ends by itself.
 
 use crate::{
-    capability::{Capability, Need, Resource, grammar::Line},
+    capability::{Capability, Limits, NamePattern, Need, Resource, grammar::Line},
     id::ToolName,
     time::Span,
     tool::Effect,
@@ -53,6 +53,48 @@ impl Rule {
         }
     }
 
+    /// What this rule says and does not hold, if it does; one that an operator gives is refused for it.
+    #[must_use]
+    pub fn problem(&self) -> Option<&'static str> {
+        let Self::Capability(capability) = self else {
+            return None;
+        };
+        if capability.limits != Limits::NONE {
+            return Some("a rule has no limits: every act that fits it is asked about");
+        }
+        match capability.resource {
+            Resource::Custom { .. } => {
+                Some("no act needs a custom capability, so none is asked about")
+            }
+            Resource::Http(ref scope) if !scope.secrets.is_empty() => {
+                Some("a rule names no secrets: every request to the address is asked about")
+            }
+            _ => None,
+        }
+    }
+
+    /// A tool that this rule names by its whole name and that is none of these: about it nobody is ever asked. A pattern
+    /// may stand for tools to come.
+    #[must_use]
+    pub fn missing_tool<'a>(
+        &self,
+        known: impl Iterator<Item = &'a ToolName> + Clone,
+    ) -> Option<&str> {
+        let Self::Capability(capability) = self else {
+            return None;
+        };
+        let Resource::Tool(named) = &capability.resource else {
+            return None;
+        };
+        named.patterns().find_map(|pattern| match pattern {
+            NamePattern::Exact(name) => {
+                let is_known = known.clone().any(|tool| tool.as_str() == name);
+                (!is_known).then_some(name.as_str())
+            }
+            NamePattern::Prefix(_) => None,
+        })
+    }
+
     /// Whether a further need of an act, one that its arguments do not tell, needs approval by this rule.
     #[must_use]
     pub fn applies_to(&self, need: &Need) -> bool {
@@ -63,28 +105,29 @@ impl Rule {
     }
 }
 
-/// Whether an act with this need may do something of what a capability allows. A tree that holds what the capability
-/// names is enough: what the tool takes of it is not known beforehand.
+/// Whether an act with this need may do something of what a capability names. Where a grant is compared, doubt means no;
+/// here it means yes: a tree that holds what is named, an address that a server may read otherwise, a tunnel, a
+/// program by another path.
 fn touches(capability: &Capability, need: &Need) -> bool {
-    if capability.allows(need) {
-        return true;
+    match (&capability.resource, need) {
+        (
+            Resource::Files {
+                right: named,
+                scope,
+            },
+            Need::FileTree { right, path },
+        ) => named == right && scope.meets(path),
+        (Resource::Http(scope), Need::Http { method, url }) => scope.touches(method, url),
+        (
+            Resource::Exec(scope),
+            Need::Exec {
+                program,
+                args,
+                workspace,
+            },
+        ) => scope.touches(program, args, workspace),
+        _ => capability.allows(need),
     }
-    let (
-        Need::FileTree { right, path },
-        Resource::Files {
-            right: named,
-            scope,
-        },
-    ) = (need, &capability.resource)
-    else {
-        return false;
-    };
-    let root = scope.root();
-    let beneath = |tree: &str| {
-        let rest = root.strip_prefix(tree.trim_end_matches('/'));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    right == named && beneath(path)
 }
 
 impl FromStr for Rule {
@@ -140,6 +183,9 @@ pub enum Preview {
         path: String,
         /// The diff; empty if nothing would change.
         diff: String,
+        /// Digest of what stands there now, if it was read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<String>,
     },
     /// A program to start.
     Program {
@@ -147,14 +193,17 @@ pub enum Preview {
         directory: String,
         /// The program and its arguments, one by one.
         argv: Vec<String>,
+        /// What it reads from its standard input.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        stdin: String,
     },
     /// A request to send.
     Request {
         /// Method and address.
         line: String,
-        /// Names of its headers, without values.
+        /// Its headers, each with its value; a secret stands there by its name.
         headers: Vec<String>,
-        /// The beginning of its body.
+        /// Its body.
         body: String,
     },
     /// The arguments themselves, where a tool has nothing better to show.
@@ -170,9 +219,35 @@ impl Preview {
     pub fn line(&self) -> String {
         match self {
             Self::Diff { path, .. } => format!("change {path}"),
-            Self::Program { argv, .. } => format!("run {}", argv.join(" ")),
+            Self::Program { argv, stdin, .. } if stdin.is_empty() => {
+                format!("run {}", argv.join(" "))
+            }
+            Self::Program { argv, stdin, .. } => {
+                format!("give {} bytes to {}", stdin.len(), argv.join(" "))
+            }
             Self::Request { line, .. } => line.clone(),
             Self::Arguments { json } => json.clone(),
+        }
+    }
+
+    /// Whether an act of which `now` is told later still does what was shown: the same arguments to the same content of
+    /// the same file. How a difference is written may differ, and matters only where the content is not known.
+    #[must_use]
+    pub fn still_holds(&self, now: &Self) -> bool {
+        match (self, now) {
+            (
+                Self::Diff {
+                    path,
+                    before: Some(before),
+                    ..
+                },
+                Self::Diff {
+                    path: path_now,
+                    before: Some(before_now),
+                    ..
+                },
+            ) => path == path_now && before == before_now,
+            _ => self == now,
         }
     }
 }
@@ -183,7 +258,8 @@ impl Preview {
 pub enum Answer {
     /// It may happen, once, with exactly these arguments.
     Approve {
-        /// Further calls of the same tool by the same run need no answer for so long.
+        /// Further calls of the same tool by the same run, as far as the same rule asks about them, need no answer for so
+        /// long.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         always: Option<Span>,
     },
@@ -252,6 +328,160 @@ mod tests {
         ] {
             assert_eq!(rule.applies_to(&write(path)), applies, "{path}");
         }
+    }
+
+    fn touched(rule_text: &str, need: Need) -> bool {
+        let by_way = rule(rule_text).applies_to(&need);
+        let declared = rule(rule_text).applies(
+            &"echo".parse().unwrap(),
+            Effect::Pure,
+            std::slice::from_ref(&need),
+        );
+        assert_eq!(by_way, declared, "{rule_text} {need}");
+        declared
+    }
+
+    #[test]
+    fn a_tree_that_may_hold_what_a_pattern_names_needs_approval() {
+        let tree = |path: &str| Need::read_tree(path);
+        for (named, path, touches) in [
+            ("/w/*/secret", "/w/a", true),
+            ("/w/*/secret", "/w/a/secret/deep", false),
+            ("/w/**/secret.txt", "/w/a/b", true),
+            ("/w/**/secret.txt", "/w2", false),
+            ("/w/a*/b", "/w/b", false),
+            ("/w/a*/b", "/w/ax", true),
+            ("/w/kept", "/w/./x/..", true),
+            ("/**", "/anything", true),
+        ] {
+            let rule = format!("file_read: {named}");
+            assert_eq!(touched(&rule, tree(path)), touches, "{named} {path}");
+        }
+    }
+
+    #[test]
+    fn a_request_needs_approval_however_its_address_is_written() {
+        let post = |url: &str| Need::Http {
+            method: "POST".to_owned(),
+            url: url.parse().unwrap(),
+        };
+        for url in [
+            "http://127.0.0.1:8080/pay",
+            "http://localhost/pay",
+            "http://[::1]/",
+            "http://10.0.0.5/",
+            "https://api.example/",
+        ] {
+            assert!(touched("http: POST *", post(url)), "{url}");
+        }
+        let paying = "http: POST https://api.example/v1/pay";
+        for url in [
+            "https://api.example/v1/pay",
+            "https://API.example./v1/pay/7?x=1",
+            "https://api.example//v1//pay",
+            "https://api.example/v1/p%61y",
+            "https://api.example/v1/PAY",
+            "https://api.example/v1/pay;a=b",
+            "https://api.example/v1/pay/a%2fb",
+            "https://api.example/x/..%2fv1/pay",
+            "https://api.example/x%5c..%5cv1/pay",
+        ] {
+            assert!(touched(paying, post(url)), "{url}");
+        }
+        for url in [
+            "https://api.example/v1/list",
+            "https://api.example/",
+            "https://other.example/v1/pay",
+            "https://api.example:8443/v1/pay",
+        ] {
+            assert!(!touched(paying, post(url)), "{url}");
+        }
+        assert!(!touched(
+            paying,
+            Need::get("https://api.example/v1/pay".parse().unwrap())
+        ));
+    }
+
+    #[test]
+    fn a_tunnel_may_carry_what_a_rule_names() {
+        let tunnel = |url: &str| Need::Http {
+            method: "CONNECT".to_owned(),
+            url: url.parse().unwrap(),
+        };
+        let rule = "http: POST https://api.example/v1/pay";
+        assert!(touched(rule, tunnel("https://api.example:443/")));
+        assert!(!touched(rule, tunnel("https://other.example:443/")));
+    }
+
+    #[test]
+    fn a_program_needs_approval_by_any_path_and_with_other_words_between() {
+        let start = |program: &str, args: &[&str], workspace: &str| Need::Exec {
+            program: program.to_owned(),
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            workspace: workspace.to_owned(),
+        };
+        let pushing = "exec: git [push] in /w/kept/*";
+        for (program, args, workspace, touches) in [
+            ("git", &["push"][..], "/w/kept", true),
+            ("/usr/bin/git", &["push"], "/w/kept/deep", true),
+            ("git", &["-C", ".", "push", "origin"], "/w/kept", true),
+            ("git", &["-C", "kept", "push"], "/w", true),
+            ("git", &["log"], "/w/kept", false),
+            ("gitk", &["push"], "/w/kept", false),
+            ("git", &["push"], "/other", false),
+        ] {
+            let need = start(program, args, workspace);
+            assert_eq!(
+                touched(pushing, need),
+                touches,
+                "{program} {args:?} {workspace}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_rule_that_says_more_than_it_holds_is_a_problem() {
+        for text in [
+            "tool: git_commit {uses=3}",
+            "http: POST * {bytes=9}",
+            "http: POST https://a.example using key",
+            "custom.deploy",
+        ] {
+            assert!(rule(text).problem().is_some(), "{text}");
+        }
+        for text in ["effect: pure", "tool: *", "http: POST *", "file_write: /**"] {
+            assert_eq!(rule(text).problem(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_names_no_tool_there_is_says_which() {
+        let known: Vec<ToolName> = vec!["git_commit".parse().unwrap()];
+        for (text, missing) in [
+            ("tool: git_comit", Some("git_comit")),
+            ("tool: [git_commit, git_push]", Some("git_push")),
+            ("tool: git_commit", None),
+            ("tool: mcp_*", None),
+            ("effect: pure", None),
+        ] {
+            assert_eq!(rule(text).missing_tool(known.iter()), missing, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_shown_holds_as_long_as_the_file_is_what_it_was() {
+        let diff = |diff: &str, before: Option<&str>| Preview::Diff {
+            path: "/w/a".to_owned(),
+            diff: diff.to_owned(),
+            before: before.map(str::to_owned),
+        };
+        let shown = diff("-a\n+b\n", Some("1"));
+        assert!(shown.still_holds(&diff("written otherwise", Some("1"))));
+        assert!(!shown.still_holds(&diff("-a\n+b\n", Some("2"))));
+        assert!(!shown.still_holds(&diff("-a\n+b\n", None)));
+        let unread = diff("(3 bytes become 4)", None);
+        assert!(unread.still_holds(&unread));
+        assert!(!unread.still_holds(&diff("(9 bytes become 4)", None)));
     }
 
     #[test]

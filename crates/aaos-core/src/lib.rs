@@ -6,7 +6,6 @@
 
 pub mod agent;
 pub mod approval;
-pub mod bounded;
 pub mod budget;
 pub mod capability;
 pub mod confine;

@@ -46,6 +46,19 @@ pub struct ModelRef {
     pub model: String,
 }
 
+impl ModelRef {
+    /// Reads `provider/model`; a model's own name may hold further slashes. None if either is empty.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (provider, model) = text.split_once('/')?;
+        let named = !provider.is_empty() && !model.is_empty();
+        named.then(|| Self {
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+        })
+    }
+}
+
 impl std::fmt::Display for ModelRef {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "{}/{}", self.provider, self.model)
@@ -187,17 +200,21 @@ pub struct Request {
 }
 
 impl Request {
-    /// A rough size in tokens: four bytes a token, plus a little per message. Used to reserve budget before the
-    /// true count is known, so it is generous.
+    /// Its size in tokens, before a provider has counted them: three bytes a token, plus a little per message. Words take
+    /// fewer tokens than that; what takes more, as rows of digits, is counted when the answer tells.
     #[must_use]
     pub fn tokens_estimate(&self) -> u64 {
         let tools: usize = self
             .tools
             .iter()
-            .map(|tool| tool.summary.len() + tool.input_schema.to_string().len())
+            .map(|tool| {
+                tool.name.as_str().len() + tool.summary.len() + tool.input_schema.to_string().len()
+            })
             .sum();
-        let bytes =
-            self.system.len() + tools + self.messages.iter().map(Message::bytes).sum::<usize>();
+        let schema = self.reply_schema.as_ref();
+        let schema = schema.map_or(0, |schema| schema.to_string().len());
+        let messages: usize = self.messages.iter().map(Message::bytes).sum();
+        let bytes = self.system.len() + tools + schema + messages;
         (bytes as u64).div_ceil(3) + 8 * (self.messages.len() as u64 + 1)
     }
 }
@@ -222,7 +239,10 @@ impl Block {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Text { text } | Self::Reasoning { text, .. } => text.len(),
+            Self::Text { text } => text.len(),
+            Self::Reasoning { text, signature } => {
+                text.len() + signature.as_ref().map_or(0, String::len)
+            }
             Self::ToolCall(call) => match &call.input {
                 Arguments::Json(json) => call.name.len() + json.to_string().len(),
                 Arguments::Malformed(text) => call.name.len() + text.len(),
@@ -288,6 +308,12 @@ impl Usage {
     }
 }
 
+impl std::iter::Sum for Usage {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Self::plus)
+    }
+}
+
 /// What a model answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
@@ -320,5 +346,78 @@ impl Reply {
             _ => None,
         });
         calls.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use crate::{
+        time::Span,
+        tool::{Effect, Recovery},
+    };
+
+    const LONG: usize = 3_000;
+
+    fn bare() -> Request {
+        let model = ModelRef {
+            provider: "p".to_owned(),
+            model: "m".to_owned(),
+        };
+        Request {
+            run: RunId::from_drawn(1),
+            model,
+            purpose: Purpose::Summarise,
+            system: String::new(),
+            messages: Vec::new(),
+            tools: Vec::new(),
+            output_tokens_max: 1,
+            reply_schema: None,
+        }
+    }
+
+    #[test]
+    fn all_that_is_sent_is_reckoned() {
+        let long = "x".repeat(LONG);
+        let text = || long.clone();
+        let said = |block| Request {
+            messages: vec![Message::Assistant {
+                blocks: vec![block],
+            }],
+            ..bare()
+        };
+        let tool = ToolSpec {
+            name: "t".parse().unwrap(),
+            summary: text(),
+            input_schema: serde_json::json!({}),
+            powers: Vec::new(),
+            effect: Effect::Pure,
+            recovery: Recovery::ByEffect,
+            deadline: Span::ZERO,
+        };
+        let sent = [
+            Request {
+                system: text(),
+                ..bare()
+            },
+            Request {
+                reply_schema: Some(serde_json::json!({ "const": text() })),
+                ..bare()
+            },
+            Request {
+                tools: vec![tool],
+                ..bare()
+            },
+            said(Block::Text { text: text() }),
+            said(Block::Reasoning {
+                text: String::new(),
+                signature: Some(text()),
+            }),
+        ];
+        for request in sent {
+            let most = bare().tokens_estimate() + (LONG as u64) / 3;
+            assert!(request.tokens_estimate() >= most, "{:?}", request.messages);
+        }
     }
 }

@@ -285,7 +285,13 @@ impl Role {
 
     fn approval_problem(&self) -> Option<String> {
         let (found, most) = (self.approve.len(), approval::RULES_MAX);
-        (found > most).then(|| format!("`approve` has {found} rules; at most {most} are accepted"))
+        if found > most {
+            return Some(format!(
+                "`approve` has {found} rules; at most {most} are accepted"
+            ));
+        }
+        let mut problems = self.approve.iter().map(|rule| (rule, rule.problem()));
+        problems.find_map(|(rule, problem)| Some(format!("`approve`: `{rule}`: {}", problem?)))
     }
 
     fn output_problem(&self) -> Option<String> {
@@ -403,6 +409,10 @@ mod tests {
         refused(
             json!({"approve": vec!["effect: read"; 257]}),
             "`approve` has 257 rules",
+        );
+        refused(
+            json!({"approve": ["tool: echo {uses=2}"]}),
+            "a rule has no limits",
         );
         refused(
             json!({"parameters": {"a b": {"type": "string"}}}),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use aaos_core::{
+    approval::Rule,
     capability::{
         ArgScope, Capability, CapabilityTemplate, Charge, ExecScope, FileRight, HostScope,
         HttpScope, Limits, MemoryRight, NamePattern, NameScope, Need, PathScope, Rate, Refusal,
@@ -305,6 +306,24 @@ proptest! {
         }
         if held.allows(&act) && !matches!(act, Need::Http { .. }) {
             prop_assert!(held.resource.covers(&exact.resource), "{held} {act}");
+        }
+    }
+
+    #[test]
+    fn a_rule_asks_about_every_act_that_what_it_names_allows(held in capability(), act in need()) {
+        let rule = Rule::Capability(Box::new(held.clone()));
+        prop_assert!(!held.allows(&act) || rule.applies_to(&act), "{held} {act}");
+    }
+
+    #[test]
+    fn a_scope_meets_every_directory_above_what_it_matches(scope in path_scope(), sample in path()) {
+        let mut above = sample.as_str();
+        while scope.matches(&sample) {
+            prop_assert!(scope.meets(above), "{scope} {above}");
+            match above.rsplit_once('/') {
+                Some((shorter, _)) if !shorter.is_empty() => above = shorter,
+                _ => break,
+            }
         }
     }
 

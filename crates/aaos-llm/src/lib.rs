@@ -19,5 +19,5 @@ mod stream;
 
 pub use price::{PriceError, Prices};
 pub use provider::{
-    Classes, PROVIDERS, Patience, Preset, ProviderConfig, Router, SetupError, build, preset,
+    PROVIDERS, Patience, Preset, ProviderConfig, Router, SetupError, build, preset,
 };

@@ -1,10 +1,11 @@
 //! Prices of models, from a data file: integer micro-dollars per million tokens.
 //!
-//! A model without an entry costs nothing here; the token budget still bounds it.
+//! A model without an entry costs nothing here, and its label says so; the token budget still bounds it.
 
 use crate::limits::PRICE_FILE_BYTES_MAX;
 use aaos_core::money::MicroDollars;
 use serde::Deserialize;
+use url::{Host, Url};
 
 /// The file that ships with the program.
 const BUNDLED: &str = include_str!("prices.toml");
@@ -128,6 +129,12 @@ impl Prices {
         of(model).or_else(|| of(undated(model)))
     }
 
+    /// Whether the price of a model is known that a provider of this kind and configured name serves.
+    #[must_use]
+    pub fn knows(&self, kind: &str, name: &str, model: &str) -> bool {
+        self.find(Biller { kind, name }, model).is_some()
+    }
+
     /// What these tokens cost.
     pub(crate) fn cost(&self, biller: Biller<'_>, model: &str, counts: Counts) -> MicroDollars {
         let Some(price) = self.find(biller, model) else {
@@ -176,6 +183,16 @@ impl Prices {
             },
         );
         plain.max(written)
+    }
+}
+
+/// Whether an address is on this machine or its own network, where nobody bills.
+pub(crate) fn is_near(base: &Url) -> bool {
+    match base.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback() || address.is_private(),
+        Some(Host::Ipv6(address)) => address.is_loopback() || address.is_unique_local(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
     }
 }
 
@@ -255,6 +272,8 @@ mod tests {
             );
         }
         assert_eq!(sample().cost(ANTHROPIC, "m-large", one), MicroDollars::ZERO);
+        let known = |model| sample().knows(ANTHROPIC.kind, ANTHROPIC.name, model);
+        assert!(known("m-20251001") && !known("m-large"));
         let other = Biller {
             kind: "openai",
             name: "other",

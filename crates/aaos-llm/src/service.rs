@@ -11,7 +11,7 @@ use crate::{
         DRAIN_WAIT, ERROR_BODY_BYTES_MAX, ERROR_BODY_WAIT, MODEL_LIST_BYTES_MAX, MODELS_LISTED_MAX,
     },
     names::Names,
-    price::{Biller, Counts, Prices},
+    price::{Biller, Counts, Prices, is_near},
     provider::{Patience, ProviderConfig, SetupError},
     retry::Attempts,
     stream::Frames,
@@ -111,6 +111,8 @@ pub(crate) struct Service<D> {
     permits: Option<Semaphore>,
     door: Door,
     prices: Arc<Prices>,
+    /// Whether it is where nobody bills.
+    is_free: bool,
     /// Set once the service has refused a reply's form and then answered without one.
     refuses_format: AtomicBool,
 }
@@ -159,6 +161,7 @@ impl<D: Dialect> Service<D> {
             dialect,
             site,
             kind: preset.name,
+            is_free: is_near(&base),
             base,
             headers,
             key: config.key.clone(),
@@ -556,7 +559,10 @@ impl<D: Dialect> Provider for Service<D> {
     }
 
     fn label(&self, model: &ModelRef) -> String {
-        model.to_string()
+        if self.is_free || self.prices.knows(self.kind, &self.site.name, &model.model) {
+            return model.to_string();
+        }
+        format!("{model} (no price known: counts as free)")
     }
 }
 

@@ -43,6 +43,19 @@ pub struct Filter {
     pub until: Option<Timestamp>,
 }
 
+impl Filter {
+    /// Whether it wants an event whose kind has this tag.
+    #[must_use]
+    pub fn admits(&self, event: &Event, tag: &str) -> bool {
+        let Event { time, subject, .. } = event;
+        self.run.is_none_or(|run| subject.run == Some(run))
+            && self.agent.is_none_or(|agent| subject.agent == Some(agent))
+            && self.since.is_none_or(|since| *time >= since)
+            && self.until.is_none_or(|until| *time < until)
+            && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == tag))
+    }
+}
+
 /// What a watcher receives.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(

@@ -496,22 +496,31 @@ async fn what_only_builds_may_be_done_again_and_what_runs_is_asked_about() {
 }
 
 #[tokio::test]
-async fn a_program_is_shown_by_its_words_and_its_directory() {
-    for (name, input, words) in [
+async fn a_program_is_shown_by_its_words_its_directory_and_what_it_reads() {
+    for (name, input, words, read) in [
         (
             "shell",
             json!({"command": "rm -r x", "directory": "/ws"}),
             json!(["sh", "-c", "rm -r x"]),
+            "",
+        ),
+        (
+            "shell",
+            json!({"command": "bash", "args": [], "directory": "/ws", "stdin": "rm -r x"}),
+            json!(["bash"]),
+            "rm -r x",
         ),
         (
             "cargo_run",
             json!({"subcommand": "test", "directory": "/ws"}),
             json!(["cargo", "test"]),
+            "",
         ),
         (
             "git_commit",
             json!({"directory": "/ws", "message": "m", "paths": ["a"]}),
             json!(["git", "commit", "-m", "m", "--", "a"]),
+            "",
         ),
     ] {
         let shown = ask(
@@ -523,7 +532,12 @@ async fn a_program_is_shown_by_its_words_and_its_directory() {
         .await;
         let shown: Preview = serde_json::from_value(shown).unwrap();
         let argv = serde_json::from_value(words).unwrap();
-        let directory = "/ws".to_owned();
-        assert_eq!(shown, Preview::Program { directory, argv });
+        let (directory, stdin) = ("/ws".to_owned(), read.to_owned());
+        let wanted = Preview::Program {
+            directory,
+            argv,
+            stdin,
+        };
+        assert_eq!(shown, wanted);
     }
 }

@@ -854,7 +854,7 @@ async fn a_change_of_a_file_is_shown_before_it_is_made() {
     let shown = async |name: &str, input: Value| {
         let shown = world.ask(name, &input, Question::Preview).await;
         match serde_json::from_value(shown).unwrap() {
-            Preview::Diff { path, diff } => (path, diff),
+            Preview::Diff { path, diff, .. } => (path, diff),
             other => panic!("{other:?}"),
         }
     };
@@ -875,6 +875,30 @@ async fn a_change_of_a_file_is_shown_before_it_is_made() {
     let (_, diff) = shown("file_write", json!({"path": "z", "content": "xyz"})).await;
     assert!(diff.contains("1 bytes become 3 bytes"), "{diff}");
     assert_eq!(world.text("/w/a"), "one\ntwo\n", "nothing changed");
+}
+
+#[tokio::test]
+async fn a_long_change_is_shown_to_its_end_and_with_what_it_was_made_for() {
+    let world = World::new(&[("/w/a", b"one\n"), ("/w/z", b"\0")]);
+    let shown = async |input: &Value| {
+        let shown = world.ask("file_write", input, Question::Preview).await;
+        let shown: Preview = serde_json::from_value(shown).unwrap();
+        let Preview::Diff { diff, before, .. } = &shown else {
+            panic!("{shown:?}");
+        };
+        assert!(
+            before.is_some() && diff.ends_with("+rm -rf /\n"),
+            "{shown:?}"
+        );
+        shown
+    };
+    let long = "a harmless line\n".repeat(2_000) + "rm -rf /\n";
+    let edit = json!({"path": "a", "content": long});
+    let first = shown(&edit).await;
+    assert!(first.still_holds(&shown(&edit).await));
+    shown(&json!({"path": "z", "content": long})).await;
+    world.0.put("/w/a", Node::File(b"other\n".to_vec()));
+    assert!(!first.still_holds(&shown(&edit).await));
 }
 
 /// Sends through pages that answer by URL.
@@ -973,11 +997,11 @@ async fn a_request_that_may_have_been_received_is_in_doubt_and_one_that_was_not_
 }
 
 #[tokio::test]
-async fn a_request_is_shown_by_its_line_the_names_of_its_headers_and_the_beginning_of_its_body() {
+async fn a_request_is_shown_whole_with_secrets_by_their_names() {
     let input = json!({
         "method": "POST",
         "url": "https://a.example/x?y=1",
-        "body": "b".repeat(5000),
+        "body": format!("{}end", "b".repeat(5000)),
         "headers": {"x-token": "{{secret:token}}"}
     });
     let shown = tool("http_send")
@@ -993,6 +1017,15 @@ async fn a_request_is_shown_by_its_line_the_names_of_its_headers_and_the_beginni
         panic!("{shown:?}");
     };
     assert_eq!(line, "POST https://a.example/x?y=1");
-    assert_eq!(headers, ["idempotency-key", "content-type", "x-token"]);
-    assert!(body.starts_with("bbb") && body.contains("5000 bytes in all"));
+    let [key, content_type, token] = &headers[..] else {
+        panic!("{headers:?}");
+    };
+    assert!(key.starts_with("idempotency-key: call-"), "{key}");
+    assert_eq!(content_type, "content-type: application/json");
+    assert_eq!(token, "x-token: {{secret:token}}");
+    assert!(
+        body.starts_with("bbb") && body.ends_with("end"),
+        "{}",
+        body.len()
+    );
 }

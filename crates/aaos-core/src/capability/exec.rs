@@ -44,6 +44,26 @@ impl ArgScope {
     }
 }
 
+impl ArgScope {
+    /// Whether the words of an alternative occur among these, in their order.
+    fn occurs_in(&self, args: &[String]) -> bool {
+        let occur = |words: &Vec<String>| {
+            let mut rest = args.iter();
+            words.iter().all(|word| rest.any(|arg| arg == word))
+        };
+        match self {
+            Self::Any => true,
+            Self::OneOf(all) if all.is_empty() => args.is_empty(),
+            Self::OneOf(all) => all.iter().any(occur),
+        }
+    }
+}
+
+/// A program's name without its directory.
+fn base_name(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
+}
+
 impl fmt::Display for ArgScope {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,6 +111,15 @@ impl ExecScope {
     #[must_use]
     pub fn matches(&self, program: &str, args: &[String], workspace: &str) -> bool {
         self.program == program && self.args.matches(args) && self.workspace.matches(workspace)
+    }
+
+    /// Whether this start may be one of those the scope names, for whoever asks a person about them: the program may be
+    /// called by any path, other words may stand between the named ones, and a directory above may do as well.
+    #[must_use]
+    pub fn touches(&self, program: &str, args: &[String], workspace: &str) -> bool {
+        base_name(&self.program) == base_name(program)
+            && self.args.occurs_in(args)
+            && self.workspace.meets(workspace)
     }
 
     pub(super) fn excess(&self, wanted: &Self) -> Option<Excess> {

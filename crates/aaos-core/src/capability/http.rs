@@ -227,6 +227,15 @@ impl HostScope {
         }
     }
 
+    /// Whether a host whose text is already normal is among those it names, be it public or not.
+    fn names(&self, host: &str) -> bool {
+        match self {
+            Self::Public => true,
+            Self::Exact(own) => own == host,
+            Self::Suffix(domain) => is_beneath(host, domain),
+        }
+    }
+
     /// Whether the scope may lead to private addresses: only where it names a private address or `localhost`.
     #[must_use]
     pub fn reaches_private(&self) -> bool {
@@ -368,6 +377,35 @@ impl HttpScope {
     #[must_use]
     pub fn reaches_private(&self) -> bool {
         self.host.reaches_private()
+    }
+
+    /// Whether this request may be one of those the scope names, for whoever asks a person about them: `*` is every host,
+    /// a path is compared as a lenient server may read it, and a tunnel may carry anything to its host.
+    #[must_use]
+    pub fn touches(&self, method: &str, url: &Url) -> bool {
+        let tunnel = method == TUNNEL;
+        let port = url.port_or_known_default();
+        (tunnel || self.methods.contains(method) && self.schemes.includes(url.scheme()))
+            && self.port.is_none_or(|own| port == Some(own))
+            && url
+                .host_str()
+                .is_none_or(|host| self.host.names(host.strip_suffix('.').unwrap_or(host)))
+            && (tunnel || self.touches_path(url))
+    }
+
+    fn touches_path(&self, url: &Url) -> bool {
+        let segments = url.path_segments().into_iter().flatten();
+        let Some(normal) = segments.map(normal_segment).collect::<Option<Vec<_>>>() else {
+            // What decodes to a slash or to dots may lead anywhere.
+            return true;
+        };
+        let lenient = |segment: &String| {
+            let bare = segment.split("%3B").next().unwrap_or_default();
+            Some(bare.to_ascii_lowercase()).filter(|bare| !bare.is_empty())
+        };
+        let mut wanted = normal.iter().filter_map(lenient);
+        let mut own = self.path_prefix.iter().filter_map(lenient);
+        own.all(|own| wanted.next() == Some(own))
     }
 
     fn reaches_path(&self, url: &Url) -> bool {

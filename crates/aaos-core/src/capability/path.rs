@@ -5,7 +5,7 @@
 //! Relative paths, `..` and NUL are refused.
 
 use super::quote;
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 /// Longest path or pattern, in bytes. Source: Linux, `PATH_MAX`.
 pub const PATH_BYTES_MAX: usize = 4096;
@@ -370,6 +370,31 @@ impl PathScope {
                 sequence_covers(parts, &wanted)
             }
         }
+    }
+
+    /// Whether the scope may reach a directory or anything beneath it. In doubt, as for a path that is none, yes.
+    #[must_use]
+    pub fn meets(&self, directory: &str) -> bool {
+        let Ok(names) = components(directory) else {
+            return true;
+        };
+        // The places in the pattern that the names so far can have led to.
+        let mut places = BTreeSet::from([0]);
+        for name in names {
+            let name = Part::Literal(name.into());
+            let mut next = BTreeSet::new();
+            for mut place in places {
+                while let Some(Part::Deep) = self.parts.get(place) {
+                    next.insert(place);
+                    place += 1;
+                }
+                if self.parts.get(place).is_some_and(|part| part.covers(&name)) {
+                    next.insert(place + 1);
+                }
+            }
+            places = next;
+        }
+        !places.is_empty()
     }
 
     /// The longest beginning without wildcards, as a path: a literal scope's own path, else the directory that holds

@@ -5,7 +5,7 @@
 
 use super::{
     Event, Fork, Kind, Mode, Outcome, Seq, Severity,
-    waiting::{Parked, Waiting},
+    waiting::{Ahead, Parked, Waiting},
 };
 use crate::{
     budget::Budget,
@@ -154,9 +154,9 @@ pub struct RunView {
     /// Acts that were in doubt when their agents ended; nobody waits for the operator's word on those.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsettled: Vec<Waiting>,
-    /// Tools whose calls need no approval until then, as the operator said.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub approved_until: BTreeMap<String, Timestamp>,
+    /// Calls that need no answer for a time, as the operator said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved_ahead: Vec<Ahead>,
     /// How often the daemon ended while it went on.
     #[serde(default)]
     pub recoveries: u64,
@@ -227,7 +227,7 @@ impl RunView {
             parked: self.parked,
             waiting: self.waiting.clone(),
             unsettled: self.unsettled.clone(),
-            approved_until: self.approved_until.clone(),
+            approved_ahead: self.approved_ahead.clone(),
             recoveries: self.recoveries,
             active: self.active,
             touched: self.touched,
@@ -282,7 +282,7 @@ impl RunView {
             parked: None,
             waiting: Vec::new(),
             unsettled: Vec::new(),
-            approved_until: BTreeMap::new(),
+            approved_ahead: Vec::new(),
             recoveries: 0,
             active: Span::ZERO,
             touched: event.time,

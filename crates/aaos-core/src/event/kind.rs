@@ -492,6 +492,9 @@ pub enum Kind {
         body: String,
         /// When the request ends by itself.
         expires: Timestamp,
+        /// Why it is asked about once more, if it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<String>,
     },
     /// A person answered.
     ApprovalAnswered {

@@ -9,7 +9,7 @@ pub use fold::{AgentView, RunState, RunView, SubtaskState, SubtaskView};
 pub use kind::{
     BackendName, Fork, GrantUse, Kind, Mode, ModeSource, Outcome, Severity, StopReason,
 };
-pub use waiting::{Parked, Waiting, WaitsFor};
+pub use waiting::{Ahead, Parked, Waiting, WaitsFor};
 pub use worktime::WorkTimes;
 
 use crate::{

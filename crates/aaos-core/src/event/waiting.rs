@@ -54,6 +54,17 @@ pub struct Waiting {
     pub what: WaitsFor,
 }
 
+/// Approval of calls that have not come yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ahead {
+    /// Calls of this tool.
+    pub tool: String,
+    /// As far as this rule asks about them; another that names them still does.
+    pub rule: String,
+    /// Until then.
+    pub until: Timestamp,
+}
+
 /// A limit at which a run waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parked {
@@ -148,8 +159,7 @@ impl RunView {
             ..
         } = &event.kind
         {
-            let until = event.time.after(*span);
-            self.approved_until.insert(tool.clone(), until);
+            self.approve_ahead(call, tool, event.time.after(*span));
         }
         if let Some((tool, what)) = begins(&event.kind) {
             self.waiting.retain(|waiting| waiting.call != call);
@@ -163,6 +173,30 @@ impl RunView {
         } else if ends_waiting(&event.kind) {
             self.waiting.retain(|waiting| waiting.call != call);
         }
+    }
+
+    /// Calls like the one that waits are approved until then.
+    fn approve_ahead(&mut self, call: CallId, tool: &str, until: Timestamp) {
+        let mut waiting = self.waiting.iter().filter(|waiting| waiting.call == call);
+        let rule = waiting.find_map(|waiting| match &waiting.what {
+            WaitsFor::Approval { rule, .. } => Some(rule.clone()),
+            WaitsFor::Doubt { .. } => None,
+        });
+        let Some(rule) = rule else { return };
+        let same = |ahead: &Ahead| ahead.tool == tool && ahead.rule == rule;
+        self.approved_ahead.retain(|ahead| !same(ahead));
+        self.approved_ahead.push(Ahead {
+            tool: tool.to_owned(),
+            rule,
+            until,
+        });
+    }
+
+    /// Whether calls of this tool that this rule asks about are approved at this moment.
+    #[must_use]
+    pub fn is_approved_ahead(&self, tool: &str, rule: &str, now: Timestamp) -> bool {
+        let holds = |ahead: &Ahead| ahead.tool == tool && ahead.rule == rule && now < ahead.until;
+        self.approved_ahead.iter().any(holds)
     }
 
     /// Lets acts wait no more whose agents are gone; those in doubt are kept in sight.
@@ -210,6 +244,7 @@ fn begins(kind: &Kind) -> Option<(String, WaitsFor)> {
             preview,
             body,
             expires,
+            ..
         } => {
             let what = WaitsFor::Approval {
                 rule: rule.clone(),
@@ -328,6 +363,7 @@ mod tests {
             preview: "POST https://a.example/".to_owned(),
             body: "d".to_owned(),
             expires: Timestamp::from_micros(9_000_000_000),
+            again: None,
         }
     }
 

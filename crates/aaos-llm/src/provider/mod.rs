@@ -3,13 +3,11 @@
 //! Adding a provider is one file here and one line in [`PROVIDERS`].
 
 mod anthropic;
-mod classes;
 mod openai;
 mod router;
 pub mod rules;
 pub mod scripted;
 
-pub use classes::{ClassError, Classes, parse_model};
 pub use router::Router;
 
 use crate::{price::Prices, service::Service};
@@ -112,12 +110,6 @@ impl Preset {
             ModelClass::Reasoner => 2,
         };
         self.models.and_then(|models| models.get(place).copied())
-    }
-
-    /// Whether it is reached over the network.
-    #[must_use]
-    pub const fn is_remote(&self) -> bool {
-        matches!(self.wire, Wire::Anthropic | Wire::OpenAi(_))
     }
 }
 
@@ -288,6 +280,16 @@ impl ProviderConfig {
             _ => None,
         };
         self.models.of(class).or_else(usual)
+    }
+
+    /// Whether somebody bills for what it is asked, as far as its kind and address tell: on this machine and its own
+    /// network nobody does.
+    #[must_use]
+    pub fn bills(&self) -> bool {
+        let usual = preset(&self.kind).and_then(|preset| preset.base_url);
+        let url = self.base_url.as_deref().or(usual);
+        url.and_then(|url| url::Url::parse(url).ok())
+            .is_some_and(|url| !crate::price::is_near(&url))
     }
 
     fn is_at_home(&self, preset: &Preset) -> bool {
@@ -470,11 +472,24 @@ mod tests {
                     .all(|other| other.name != preset.name)
             );
             assert_eq!(
-                preset.is_remote(),
+                matches!(preset.wire, Wire::Anthropic | Wire::OpenAi(_)),
                 preset.base_url.is_some(),
                 "{}",
                 preset.name
             );
+        }
+    }
+
+    #[test]
+    fn any_single_provider_serves_every_class() {
+        for preset in PROVIDERS {
+            let mut config = ProviderConfig::new("main", preset.name);
+            if preset.model(ModelClass::Worker).is_none() {
+                config.models = ModelChoice::only("installed");
+            }
+            for class in ModelClass::ALL {
+                assert!(config.model(class).is_some(), "{}: {class:?}", preset.name);
+            }
         }
     }
 

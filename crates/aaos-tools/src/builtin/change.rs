@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 use std::{io::Read, time::Duration};
 
-/// Most bytes of a difference that are shown.
+/// Most bytes of a difference that a model is shown.
 const DIFF_BYTES_MAX: usize = 16 * 1024;
 /// Largest text whose difference is shown; of a larger one the sizes are.
 const DIFFED_BYTES_MAX: u64 = 1024 * 1024;
@@ -114,37 +114,60 @@ pub(super) fn shown(files: &dyn Files, path: &str) -> Option<String> {
         .filter(|text| !read::is_binary(text.as_bytes()))
 }
 
-/// A change of a text file, for a person to judge.
+/// A change of a text file, all of it, for a person to judge.
 pub(super) fn preview(path: String, before: &str, after: &str) -> Preview {
     let diff = match before == after {
         true => String::new(),
-        false => diff(before, after, &path),
+        false => whole_diff(before, after, &path),
     };
-    Preview::Diff { path, diff }
+    Preview::Diff {
+        path,
+        diff,
+        before: State::of(before.as_bytes()).digest,
+    }
 }
 
-/// A change that cannot be shown as a difference, by its sizes.
-pub(super) fn preview_sizes(path: String, before: Option<u64>, after: u64) -> Preview {
-    let before = before.map_or("nothing".to_owned(), |bytes| format!("{bytes} bytes"));
-    let diff = format!("({before} become {after} bytes; the difference is not shown)\n");
-    Preview::Diff { path, diff }
+/// A change that cannot be shown as a difference: sizes, and the content that is written.
+pub(super) fn preview_sizes(
+    path: String,
+    before: Option<&State>,
+    after: u64,
+    content: &str,
+) -> Preview {
+    let bytes = before.map_or("nothing".to_owned(), |state| {
+        format!("{} bytes", state.size)
+    });
+    let mut diff = format!(
+        "({bytes} become {after} bytes; what stands there now is not shown, this is written)\n"
+    );
+    for line in content.lines() {
+        diff.push('+');
+        diff.push_str(line);
+        diff.push('\n');
+    }
+    Preview::Diff {
+        path,
+        diff,
+        before: before.and_then(|state| state.digest.clone()),
+    }
 }
 
 /// The difference of two texts, in the unified form, cut if it is long.
 pub(super) fn diff(before: &str, after: &str, path: &str) -> String {
-    let diff = TextDiff::configure()
-        .timeout(DIFF_WAIT)
-        .diff_lines(before, after);
-    let name = text::preview(path, 512);
-    let whole = diff
-        .unified_diff()
-        .context_radius(3)
-        .header(&name, &name)
-        .to_string();
+    let whole = whole_diff(before, after, path);
     let shown = text::head(&whole, DIFF_BYTES_MAX);
     if shown.len() < whole.len() {
         format!("{shown}\n… (difference cut)\n")
     } else {
         whole
     }
+}
+
+fn whole_diff(before: &str, after: &str, path: &str) -> String {
+    let diff = TextDiff::configure()
+        .timeout(DIFF_WAIT)
+        .diff_lines(before, after);
+    let name = text::preview(path, 512);
+    let mut unified = diff.unified_diff();
+    unified.context_radius(3).header(&name, &name).to_string()
 }

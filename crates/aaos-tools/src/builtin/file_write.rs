@@ -145,10 +145,11 @@ impl Tool for FileWrite {
             Some(_) => change::shown(files, &input.path),
         };
         let Some(before) = before else {
-            let size = found.map(|entry| entry.size);
-            let kept = size.filter(|_| input.append).unwrap_or(0);
-            let after = kept.saturating_add(change::size(input.content.len()));
-            return Ok(Some(change::preview_sizes(path, size, after)));
+            let (before, after) = states(input, files)?;
+            let (content, before) = (&input.content, before.as_ref());
+            return Ok(Some(change::preview_sizes(
+                path, before, after.size, content,
+            )));
         };
         let after = match input.append {
             true => format!("{before}{}", input.content),

@@ -39,8 +39,6 @@ const CONTENT_TYPE: &str = "application/json";
 const KEY: &str = "idempotency-key";
 /// Headers that the tool sets itself.
 const OWN: [&str; 2] = [KEY, "content-type"];
-/// Most bytes of a body that a preview shows.
-const PREVIEW_BYTES_MAX: usize = 2048;
 
 /// Sends one request.
 pub(super) struct HttpSend;
@@ -132,28 +130,19 @@ impl Tool for HttpSend {
         Ok(output(&answer, bytes_max))
     }
 
-    async fn preview(&self, input: &Input, _powers: &Powers) -> Result<Option<Preview>, ToolError> {
+    async fn preview(&self, input: &Input, powers: &Powers) -> Result<Option<Preview>, ToolError> {
         let url = check(input)?;
-        let names = input.headers.keys().cloned();
-        let own = OWN.iter().map(|name| (*name).to_owned());
+        let own = [
+            format!("{KEY}: {}", powers.call()),
+            format!("content-type: {}", input.content_type),
+        ];
+        let others = input.headers.iter();
+        let others = others.map(|(name, value)| format!("{name}: {value}"));
         Ok(Some(Preview::Request {
-            line: format!(
-                "{} {}",
-                input.method.word(),
-                text::preview(url.as_str(), 2048)
-            ),
-            headers: own.chain(names).collect(),
-            body: beginning(&input.body),
+            line: format!("{} {url}", input.method.word()),
+            headers: own.into_iter().chain(others).collect(),
+            body: input.body.clone(),
         }))
-    }
-}
-
-/// The beginning of a body; that it is one is said.
-fn beginning(body: &str) -> String {
-    let shown = text::head(body, PREVIEW_BYTES_MAX);
-    match shown.len() < body.len() {
-        true => format!("{shown}\n… ({} bytes in all)", body.len()),
-        false => shown.to_owned(),
     }
 }
 

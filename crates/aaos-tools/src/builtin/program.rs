@@ -95,6 +95,7 @@ pub(super) fn preview(command: &Command) -> Preview {
     let program = std::iter::once(command.program.clone());
     Preview::Program {
         directory: command.directory.clone(),
+        stdin: String::from_utf8_lossy(&command.stdin).into_owned(),
         argv: program.chain(command.args.iter().cloned()).collect(),
     }
 }

@@ -62,8 +62,7 @@ impl Tool for Shell {
 
     async fn run(&self, input: Input, powers: &Powers) -> Result<Report, ToolError> {
         let exec = powers.exec()?;
-        let mut command = checked(&input)?;
-        command.stdin = input.stdin.into_bytes();
+        let command = checked(&input)?;
         Ok(Report::from(exec.run(command)?))
     }
 
@@ -92,11 +91,12 @@ fn checked(input: &Input) -> Result<Command, ToolError> {
 }
 
 fn command(input: &Input) -> Command {
-    match &input.args {
-        Some(args) => program::command(&input.command, args.clone(), &input.directory),
-        None => {
-            let args = vec!["-c".to_owned(), input.command.clone()];
-            program::command("sh", args, &input.directory)
-        }
+    let (program, args) = match &input.args {
+        Some(args) => (input.command.as_str(), args.clone()),
+        None => ("sh", vec!["-c".to_owned(), input.command.clone()]),
+    };
+    Command {
+        stdin: input.stdin.clone().into_bytes(),
+        ..program::command(program, args, &input.directory)
     }
 }
