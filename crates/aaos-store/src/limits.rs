@@ -44,11 +44,20 @@ pub const PENDING_BODIES_MAX: usize = 64;
 /// Most bytes of such bodies.
 pub const PENDING_BYTES_MAX: usize = 2 << 20;
 
+/// Wait between two attempts to empty the log of what was erased while another program reads it, in milliseconds.
+pub const FOLD_PAUSE_MS: u64 = 100;
+
+/// Such attempts: together they outlast a reader's longest chunk, and keep whoever asked for some seconds.
+pub const FOLD_TRIES_MAX: u32 = 50;
+
+/// Most forks of forks that are followed to the run whose past an open one goes on from.
+pub const FORKS_FOLLOWED_MAX: usize = 64;
+
 /// Events at the end of the journal whose chain is checked whenever it is opened.
 pub const OPEN_CHECK_EVENTS: u64 = 1_024;
 
 /// Pages of the write-ahead log after which it is moved into the database; a page has 4096 bytes.
-pub const WAL_PAGES: u32 = 4_000;
+pub const WAL_PAGES: u64 = 4_000;
 
 /// Pages the writer keeps in memory, in KiB: the ends of every index that events are added to.
 pub const WRITER_CACHE_KIB: u32 = 16 << 10;

@@ -1,11 +1,17 @@
-//! One daemon to a state directory: a lock file that names its holder.
+//! One daemon to a state directory, and a lock file that names it.
 //!
-//! The kernel's lock decides, not the file's existence, so a daemon that was killed leaves nothing to clean up.
+//! The kernel's lock decides, not the file's existence, so a daemon that was killed leaves nothing to clean up. The
+//! directory itself is locked as well: a lock file that somebody removed would be made anew, and be another file.
 
+use crate::journal::fault;
 use aaos_ports::JournalError;
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use std::{
     fs::File,
-    io::{Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -18,6 +24,7 @@ const HOLDER_BYTES_MAX: u64 = 32;
 /// Held for as long as the journal is open; let go by the kernel when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
+    _directory: File,
     _file: File,
 }
 
@@ -28,7 +35,8 @@ impl Lock {
     /// `InUse` with the holder's process number; `Storage` if the file cannot be made.
     pub(crate) fn take(dir: &Path) -> Result<Self, JournalError> {
         let path = dir.join(FILE);
-        let failed = |error: std::io::Error| super::journal::fault::io(&path, &error);
+        let failed = |error: io::Error| fault::io(&path, &error);
+        let directory = File::open(dir).map_err(failed)?;
         let mut options = File::options();
         options
             .read(true)
@@ -37,21 +45,27 @@ impl Lock {
             .truncate(false)
             .mode(0o600);
         let mut file = options.open(&path).map_err(failed)?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let place = path.display().to_string();
-                return Err(JournalError::InUse {
-                    place,
-                    holder: holder(&mut file),
-                });
-            }
-            Err(errno) => return Err(failed(errno.into())),
+        if !is_free(&directory).map_err(failed)? || !is_free(&file).map_err(failed)? {
+            let place = path.display().to_string();
+            let holder = holder(&mut file);
+            return Err(JournalError::InUse { place, holder });
         }
         file.set_len(0).map_err(failed)?;
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self {
+            _directory: directory,
+            _file: file,
+        })
+    }
+}
+
+/// Locks a file, unless another holds it.
+fn is_free(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -5,6 +5,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod shelf;
+
 use aaos_core::{
     event::{Draft, Kind, Seq, Subject},
     id::RunId,
@@ -18,6 +20,7 @@ use aaos_store::{
 };
 use aaos_testkit::journal::draft;
 use proptest::prelude::*;
+use shelf::sql;
 use std::path::{Path, PathBuf};
 
 const EVENTS: u64 = 30;
@@ -66,14 +69,6 @@ async fn journal() -> tempfile::TempDir {
     }
     store.close().await;
     dir
-}
-
-fn sql(dir: &Path, text: &str) {
-    let connection = rusqlite::Connection::open(dir.join("journal.db")).unwrap();
-    connection
-        .execute_batch("DROP TRIGGER events_keep; DROP TRIGGER events_stay;")
-        .unwrap();
-    connection.execute_batch(text).unwrap();
 }
 
 fn large_file(dir: &Path) -> PathBuf {

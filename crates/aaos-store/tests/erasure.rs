@@ -5,8 +5,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod shelf;
+
 use aaos_core::{
-    event::{Draft, Kind, Outcome, Seq, Subject},
+    budget::Budget,
+    event::{BackendName, Draft, Fork, Kind, Outcome, Seq, Subject},
     id::RunId,
     time::Timestamp,
     tool::Placement,
@@ -14,10 +17,11 @@ use aaos_core::{
 };
 use aaos_ports::{Durability, Filter, Journal, JournalError};
 use aaos_store::{
-    EraseError, Erased, Options, Store,
+    EraseError, Erased, Store,
     audit::{BrokenLink, verify},
 };
 use aaos_testkit::journal::draft;
+use shelf::open;
 use std::path::Path;
 
 const LARGE: usize = 200 << 10;
@@ -63,10 +67,6 @@ fn finished(number: u64, at: u64) -> Draft {
             usage: Default::default(),
         },
     )
-}
-
-fn open(dir: &Path) -> Store {
-    Store::open(dir, Options::standard()).unwrap()
 }
 
 async fn put(store: &Store, number: u64, size: usize) -> String {
@@ -140,7 +140,7 @@ async fn the_text_is_gone_from_every_file_and_the_chain_and_other_runs_hold() {
     assert_eq!(
         erased,
         Erased {
-            runs: 1,
+            runs: vec![run(2)],
             events: 15,
             bodies: 4
         }
@@ -308,7 +308,7 @@ async fn retention_erases_the_runs_that_ended_before_and_no_others() {
     let erase = async |before| {
         let before = Timestamp::from_micros(before);
         let erased = store.erase_expired(before, "retention", NOW).await;
-        erased.unwrap().runs
+        erased.unwrap().runs.len()
     };
     assert_eq!(erase(5).await, 0);
     assert_eq!(erase(30).await, 2);
@@ -344,7 +344,7 @@ async fn what_runs_erased_together_share_goes_with_them_and_what_others_speak_of
         .await
         .unwrap();
     let wanted = Erased {
-        runs: 3,
+        runs: [1, 2, 3].map(run).to_vec(),
         events: 3 * 3_003,
         bodies: 1,
     };
@@ -394,4 +394,129 @@ async fn content_that_is_gone_without_an_erasure_is_damage() {
     let report = verify(dir.path()).unwrap();
     let broken = report.first_broken.as_ref().unwrap();
     assert_eq!((broken.seq, broken.link), (4, BrokenLink::Erased));
+}
+
+#[tokio::test]
+async fn text_that_a_reader_keeps_in_the_log_is_gone_when_it_ends_and_not_told_as_gone_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = std::sync::Arc::new(open(dir.path()));
+    live(&store, 1, "", 10).await;
+    let reader = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM events;")
+        .unwrap();
+    let mut erasing = store.watch(
+        Filter {
+            kinds: vec!["content_erased".to_owned()],
+            ..Filter::default()
+        },
+        Seq(0),
+    );
+    let asked = tokio::spawn({
+        let store = store.clone();
+        async move { store.erase(run(1), "asked for", None, NOW).await }
+    });
+    futures::StreamExt::next(&mut erasing).await;
+    while store
+        .read(&Filter::default(), Seq(0), 1)
+        .await
+        .is_ok_and(|first| !matches!(first[0].kind, Kind::Erased { .. }))
+    {
+        tokio::task::yield_now().await;
+    }
+    // A daemon that is killed now has erased, and its log has the text.
+    let killed = tempfile::tempdir().unwrap();
+    for file in ["journal.db", "journal.db-wal"] {
+        std::fs::copy(dir.path().join(file), killed.path().join(file)).unwrap();
+    }
+    assert!(!holds(killed.path(), "SECRET1").is_empty());
+    assert!(!asked.is_finished());
+    drop(reader);
+    assert_eq!(asked.await.unwrap().unwrap().events, 15);
+    assert_eq!(holds(dir.path(), "SECRET1"), Vec::<String>::new());
+    let next = open(killed.path());
+    assert_eq!(holds(killed.path(), "SECRET1"), Vec::<String>::new());
+    next.close().await;
+    // Nothing is left to be done.
+    for dir in [dir.path(), killed.path()] {
+        let connection = rusqlite::Connection::open(dir.join("journal.db")).unwrap();
+        let begun: i64 = connection
+            .query_row("SELECT count(*) FROM erasing", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(begun, 0);
+    }
+}
+
+fn submitted(number: u64, forked: Option<(u64, u32)>) -> Draft {
+    let forked = forked.map(|(other, turns_kept)| Fork {
+        run: run(other),
+        at: "a".parse().unwrap(),
+        turns_kept,
+    });
+    let kind = Kind::RunSubmitted {
+        goal: format!("SECRET{number}"),
+        base: String::new(),
+        folder: String::new(),
+        operator: 0,
+        profile: String::new(),
+        backend: BackendName("b".to_owned()),
+        model: String::new(),
+        terms: String::new(),
+        budget: Budget::default(),
+        forked,
+    };
+    of(number, 1, kind)
+}
+
+#[tokio::test]
+async fn what_an_open_fork_goes_on_from_stays_until_the_fork_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // 3 goes on from 2, which went on from 1; 5 began anew from 4.
+    for (number, forked) in [
+        (1, None),
+        (2, Some((1, 2))),
+        (3, Some((2, 1))),
+        (4, None),
+        (5, Some((4, 0))),
+    ] {
+        let first = vec![submitted(number, forked)];
+        store.append(first, Durability::Durable).await.unwrap();
+    }
+    for number in [1, 2, 4] {
+        let end = vec![finished(number, 10)];
+        store.append(end, Durability::Durable).await.unwrap();
+    }
+    for number in [1, 2] {
+        let refused = store.erase(run(number), "asked for", None, NOW).await;
+        assert!(
+            matches!(&refused, Err(EraseError::Needed { fork, .. }) if *fork == run(3)),
+            "{refused:?}"
+        );
+    }
+    let all = Timestamp::from_micros(u64::MAX);
+    let erased = store.erase_expired(all, "retention", NOW).await.unwrap();
+    assert_eq!(erased.runs, [run(4)], "it is needed by nobody");
+    assert!(holds(dir.path(), "SECRET4").is_empty());
+    assert!(!holds(dir.path(), "SECRET1").is_empty());
+    let end = vec![finished(3, 10)];
+    store.append(end, Durability::Durable).await.unwrap();
+    let erased = store.erase_expired(all, "retention", NOW).await.unwrap();
+    assert_eq!(erased.runs, [1, 2, 3].map(run));
+}
+
+#[tokio::test]
+async fn a_body_stored_for_runs_that_are_erased_together_goes_though_it_was_stored_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let body = async || store.put(b"SHARED by both".to_vec()).await.unwrap().0;
+    let spoken = vec![receipt(2, &body().await)];
+    store.append(spoken, Durability::Ordered).await.unwrap();
+    // Another run stores and names the same body, and ends first.
+    let spoken = vec![receipt(1, &body().await), finished(1, 10), finished(2, 20)];
+    store.append(spoken, Durability::Durable).await.unwrap();
+    let before = Timestamp::from_micros(30);
+    let erased = store.erase_expired(before, "retention", NOW).await.unwrap();
+    assert_eq!((erased.runs.len(), erased.bodies), (2, 1));
+    assert!(holds(dir.path(), "SHARED").is_empty());
 }

@@ -7,7 +7,10 @@
 
 use aaos_core::event::{Event, Kind, Seq};
 use aaos_ports::{Digest, Durability, Filter, Journal, JournalError};
-use aaos_store::{Options, Store, audit::verify};
+use aaos_store::{
+    Options, Store,
+    audit::{HeadCheck, verify},
+};
 use aaos_testkit::journal::draft;
 use std::{
     fs,
@@ -291,7 +294,10 @@ async fn a_read_only_disk_is_refused_with_the_next_step() {
     let state = disk.0.join("state");
     let store = open(&state).unwrap();
     add(&store, 1).await;
+    // As after a daemon that others have read from: SQLite's shared index stays.
+    store.read(&Filter::default(), Seq(0), 1).await.unwrap();
     store.close().await;
+    drop(store);
     disk.read_only();
     match open(&state) {
         Err(JournalError::Storage { next_step, .. }) => assert!(next_step.contains("writable")),
@@ -309,4 +315,186 @@ async fn an_ordinary_disk_has_headroom() {
     let store = open(dir.path()).unwrap();
     store.headroom().unwrap();
     store.health().unwrap();
+}
+
+#[tokio::test]
+async fn a_log_that_lost_what_the_disk_had_confirmed_starts_no_daemon_until_somebody_says_so() {
+    let (files, from) = killed().await;
+    let size = fs::metadata(files.path().join("journal.db-wal"))
+        .unwrap()
+        .len();
+    drop(from);
+    let confirmed = format!("{EVENTS:020}\n");
+    let mut seed = Seeded(4);
+    let mut refused = 0_u32;
+    for case in 0..40 {
+        let dir = copy_of(files.path());
+        let (log, place) = (
+            dir.path().join("journal.db-wal"),
+            dir.path().join("head.confirmed"),
+        );
+        fs::write(&place, &confirmed).unwrap();
+        match case {
+            0 => fs::remove_file(&log).unwrap(),
+            1 => {}
+            _ => fs::File::options()
+                .write(true)
+                .open(&log)
+                .unwrap()
+                .set_len(seed.below(size))
+                .unwrap(),
+        }
+        let report = verify(dir.path()).unwrap();
+        let found = fs::read(&log).ok();
+        match open(dir.path()) {
+            Ok(store) => assert_eq!(store.head().0, EVENTS, "case {case}"),
+            Err(JournalError::Damaged { seq, message, .. }) => {
+                refused += 1;
+                assert!(seq <= EVENTS, "case {case}");
+                assert!(message.contains("head.confirmed"), "{message}");
+                assert_eq!(report.confirmed, HeadCheck::Cut { seq: EVENTS });
+                assert!(!report.whole());
+                // What is left is for whoever looks into it.
+                assert!(found.is_none() || fs::read(&log).ok() == found);
+                fs::rename(&place, dir.path().join("aside")).unwrap();
+                let left = survives(dir.path(), "moved away").await;
+                assert_eq!(left, Some(seq - 1));
+            }
+            other => panic!("case {case}: {other:?}"),
+        }
+    }
+    assert!((30..40).contains(&refused), "{refused}");
+}
+
+#[tokio::test]
+async fn what_the_disk_has_confirmed_is_noted_before_it_is_answered_and_outlasts_a_clean_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let noted = || {
+        let text = fs::read_to_string(dir.path().join("head.confirmed")).unwrap();
+        text.trim().parse().unwrap_or(0_u64)
+    };
+    let store = open(dir.path()).unwrap();
+    for number in 1..=3 {
+        add(&store, number).await;
+        assert_eq!(noted(), number);
+    }
+    let drafts = vec![draft(1, None, &text(4))];
+    store.append(drafts, Durability::Ordered).await.unwrap();
+    assert_eq!(noted(), 3);
+    store.close().await;
+    assert_eq!(noted(), 4);
+    // What it may hold after a power cut, and what nobody wrote there.
+    let older = format!("{:020}\n", 2);
+    for content in ["", "\0\0\0\0\0\0\0\0", &older, "nonsense"] {
+        fs::write(dir.path().join("head.confirmed"), content).unwrap();
+        let before = open(dir.path()).unwrap().head().0;
+        assert_eq!(before, 4);
+        assert_eq!(noted(), 4, "{content:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_daemon_is_refused_though_somebody_removed_the_lock_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path()).unwrap();
+    fs::remove_file(dir.path().join("journal.lock")).unwrap();
+    let second = open(dir.path());
+    assert!(
+        matches!(second, Err(JournalError::InUse { .. })),
+        "{second:?}"
+    );
+    add(&first, 1).await;
+    first.close().await;
+    open(dir.path()).unwrap();
+}
+
+/// The same test once more, on a disk that fails as the file beside the state directory says.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test starts itself on a disk that can be told to fail"
+)]
+fn on_a_sick_disk(test: &str, dir: &Path) {
+    let source = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../agentd/tests/faults/sick_disk.c"
+    );
+    let library = dir.join("sick.so");
+    let made = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(source)
+        .status();
+    assert!(made.unwrap().success());
+    let done = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("LD_PRELOAD", library)
+        .env("SICK_DIR", dir.join("state"))
+        .env("SICK_NOW", dir.join("sick"))
+        .status();
+    assert!(done.unwrap().success(), "{test} failed on a sick disk");
+}
+
+/// The directory of the disk that fails, where this test is on one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test is told by itself where it is"
+)]
+fn sick_disk() -> Option<PathBuf> {
+    let state = PathBuf::from(std::env::var_os("SICK_DIR")?);
+    state.parent().map(Path::to_owned)
+}
+
+#[tokio::test]
+async fn a_database_that_the_disk_does_not_confirm_ends_recording_though_the_log_is_fine() {
+    let Some(dir) = sick_disk() else {
+        let dir = tempfile::tempdir().unwrap();
+        let test =
+            "a_database_that_the_disk_does_not_confirm_ends_recording_though_the_log_is_fine";
+        return on_a_sick_disk(test, dir.path());
+    };
+    let state = dir.join("state");
+    let store = open(&state).unwrap();
+    fs::write(dir.join("sick"), "d").unwrap();
+    let large = "x".repeat(60_000);
+    let mut confirmed = 0;
+    let refused = loop {
+        let drafts = vec![draft(1, None, &large)];
+        match store.append(drafts, Durability::Durable).await {
+            Ok(seq) => confirmed = seq.0,
+            Err(error) => break error.to_string(),
+        }
+        assert!(confirmed < 1_000, "nobody noticed");
+    };
+    assert!(refused.contains("start the daemon again"), "{refused}");
+    fs::remove_file(dir.join("sick")).unwrap();
+    let drafts = vec![draft(1, None, "on")];
+    let still = store.append(drafts, Durability::Ordered).await;
+    assert!(still.is_err(), "what the kernel dropped is not there");
+    drop(store);
+    let store = open(&state).unwrap();
+    assert!(store.head().0 >= confirmed);
+    add(&store, 1).await;
+    store.close().await;
+    assert!(verify(&state).unwrap().whole());
+}
+
+#[tokio::test]
+async fn a_log_that_somebody_removes_beneath_a_daemon_ends_recording_and_is_missed_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    for number in 1..=3 {
+        add(&store, number).await;
+    }
+    fs::remove_file(dir.path().join("journal.db-wal")).unwrap();
+    for durability in [Durability::Durable, Durability::Ordered] {
+        let refused = store.append(vec![draft(1, None, "x")], durability).await;
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("removed its log"), "{said}");
+    }
+    assert!(store.headroom().is_err());
+    drop(store);
+    assert!(matches!(
+        open(dir.path()),
+        Err(JournalError::Damaged { seq: 1, .. })
+    ));
 }

@@ -6,36 +6,19 @@
     reason = "a test fails by panicking"
 )]
 
+mod shelf;
+
 use aaos_core::event::Seq;
 use aaos_ports::{Durability, Filter, Journal, JournalError};
 use aaos_store::{Options, Store, limits};
 use aaos_testkit::journal::draft;
+use shelf::{add, open, sql};
 use std::{num::NonZeroUsize, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
-
-fn open(dir: &Path) -> Store {
-    Store::open(dir, Options::standard()).unwrap()
-}
 
 async fn fill(dir: &Path, count: u64) {
     let store = open(dir);
-    for number in 0..count {
-        store
-            .append(
-                vec![draft(1, None, &number.to_string())],
-                Durability::Ordered,
-            )
-            .await
-            .unwrap();
-    }
+    add(&store, count, Durability::Ordered).await;
     store.close().await;
-}
-
-fn sql(dir: &Path, text: &str) {
-    let connection = rusqlite::Connection::open(dir.join("journal.db")).unwrap();
-    connection
-        .execute_batch("DROP TRIGGER IF EXISTS events_keep; DROP TRIGGER IF EXISTS events_stay;")
-        .unwrap();
-    connection.execute_batch(text).unwrap();
 }
 
 #[tokio::test]
@@ -120,15 +103,7 @@ async fn a_copy_taken_while_the_daemon_runs_opens_with_everything_confirmed() {
     let dir = tempfile::tempdir().unwrap();
     let copy = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    for number in 0..20 {
-        store
-            .append(
-                vec![draft(1, None, &number.to_string())],
-                Durability::Durable,
-            )
-            .await
-            .unwrap();
-    }
+    add(&store, 20, Durability::Durable).await;
     // What a crash leaves: database and log as they are, and no shared index.
     for name in ["journal.db", "journal.db-wal"] {
         std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
@@ -141,15 +116,7 @@ async fn a_half_written_log_loses_only_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let copy = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    for number in 0..20 {
-        store
-            .append(
-                vec![draft(1, None, &number.to_string())],
-                Durability::Durable,
-            )
-            .await
-            .unwrap();
-    }
+    add(&store, 20, Durability::Durable).await;
     let log = std::fs::read(dir.path().join("journal.db-wal")).unwrap();
     for part in [log.len() / 3, log.len() / 2, log.len() - 1] {
         std::fs::copy(

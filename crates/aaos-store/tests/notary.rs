@@ -5,6 +5,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod shelf;
+
 use aaos_core::{event::Kind, event::Seq, time::Timestamp};
 use aaos_ports::{Durability, Filter, Journal, JournalError};
 use aaos_store::{
@@ -13,28 +15,10 @@ use aaos_store::{
     notary::{HEAD_FILE, KEY_FILE, Key, Notary, PUBLIC_FILE, Pace, SignedHead},
 };
 use aaos_testkit::{clock::FakeClock, journal::draft};
+use shelf::{add, open, sql};
 use std::{num::NonZeroU64, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 const NOW: Timestamp = Timestamp::from_micros(7);
-
-fn open(dir: &Path) -> Store {
-    Store::open(dir, Options::standard()).unwrap()
-}
-
-async fn add(store: &Store, count: u64) {
-    for number in 0..count {
-        let drafts = vec![draft(1, None, &format!("event {number}"))];
-        store.append(drafts, Durability::Ordered).await.unwrap();
-    }
-}
-
-fn sql(dir: &Path, text: &str) {
-    let connection = rusqlite::Connection::open(dir.join("journal.db")).unwrap();
-    connection
-        .execute_batch("DROP TRIGGER IF EXISTS events_keep; DROP TRIGGER IF EXISTS events_stay;")
-        .unwrap();
-    connection.execute_batch(text).unwrap();
-}
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -45,9 +29,9 @@ async fn journal() -> (tempfile::TempDir, SignedHead) {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let key = Key::open(dir.path()).unwrap();
-    add(&store, 3).await;
+    add(&store, 3, Durability::Ordered).await;
     let signed = store.sign_head(&key, NOW).await.unwrap().unwrap();
-    add(&store, 2).await;
+    add(&store, 2, Durability::Ordered).await;
     store.close().await;
     (dir, signed)
 }
@@ -115,7 +99,7 @@ async fn nothing_new_is_not_signed_again() {
     let store = open(dir.path());
     let key = Key::open(dir.path()).unwrap();
     assert_eq!(store.sign_head(&key, NOW).await.unwrap(), None);
-    add(&store, 1).await;
+    add(&store, 1, Durability::Ordered).await;
     assert!(store.sign_head(&key, NOW).await.unwrap().is_some());
     assert_eq!(store.sign_head(&key, NOW).await.unwrap(), None);
 }
@@ -160,7 +144,9 @@ async fn a_head_kept_elsewhere_shows_a_cut_that_took_the_file_along() {
         std::fs::File::create(&lines).unwrap(),
     )
     .unwrap();
-    std::fs::remove_file(dir.path().join(HEAD_FILE)).unwrap();
+    for beside in [HEAD_FILE, "head.confirmed"] {
+        std::fs::remove_file(dir.path().join(beside)).unwrap();
+    }
     cut(dir.path(), 2);
     drop(open(dir.path()));
     assert!(verify(dir.path()).unwrap().whole());
@@ -238,7 +224,7 @@ async fn the_first_bad_signature_among_the_events_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let key = Key::open(dir.path()).unwrap();
-    add(&store, 2).await;
+    add(&store, 2, Durability::Ordered).await;
     let signed = store.sign_head(&key, NOW).await.unwrap().unwrap();
     let lie = aaos_core::event::Draft {
         time: NOW,
@@ -278,14 +264,14 @@ async fn the_notary_signs_after_so_many_events_and_once_at_the_end() {
         ..Filter::default()
     };
     let mut heads = store.watch(filter.clone(), Seq(0));
-    add(&store, 5).await;
+    add(&store, 5, Durability::Ordered).await;
     let first = tokio::time::timeout(
         Duration::from_secs(30),
         futures::StreamExt::next(&mut heads),
     )
     .await;
     assert!(matches!(first, Ok(Some(Ok(_)))), "{first:?}");
-    add(&store, 1).await;
+    add(&store, 1, Durability::Ordered).await;
     notary.close().await;
     let heads = store.read(&filter, Seq(0), 10).await.unwrap();
     assert!(heads.len() >= 2, "{heads:?}");
@@ -303,7 +289,7 @@ async fn the_notary_signs_after_so_long_if_there_is_anything_new() {
         events: NonZeroU64::MAX,
         every: Duration::from_millis(20),
     };
-    add(&store, 1).await;
+    add(&store, 1, Durability::Ordered).await;
     let key = Key::open(dir.path()).unwrap();
     let notary = Notary::start(
         Arc::clone(&store),
@@ -322,7 +308,7 @@ async fn the_notary_signs_after_so_long_if_there_is_anything_new() {
             tokio::time::timeout(Duration::from_secs(30), next).await,
             Ok(Some(Ok(_)))
         ));
-        add(&store, 1).await;
+        add(&store, 1, Durability::Ordered).await;
     }
     notary.close().await;
     store.close().await;

@@ -345,3 +345,42 @@ async fn journald_that_does_not_listen_is_said_at_once() {
     let refused = (kind.open)(&Target { path }).err().unwrap().to_string();
     assert!(refused.contains("nobody"), "{refused}");
 }
+
+#[expect(clippy::disallowed_methods, reason = "the test stands in for journald")]
+#[tokio::test]
+async fn journald_that_was_started_anew_is_given_what_it_missed_once_and_in_order() {
+    let world = World::new();
+    let path = world.dir.path().join("journald");
+    let listens = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let kind = SINKS.iter().find(|kind| kind.name == "journald").unwrap();
+    let opened = (kind.open)(&Target {
+        path: Some(path.clone()),
+    });
+    let store = Arc::new(Store::open(&world.state(), Options::standard()).unwrap());
+    let journal: Arc<dyn Journal> = store.clone();
+    let pump = SinkPump::start(&journal, store.head_at_open(), vec![opened.unwrap()]);
+    let mut got = Vec::new();
+    let mut take = async |listens: &tokio::net::UnixDatagram| {
+        let mut buffer = vec![0; 1 << 20];
+        let read = tokio::time::timeout(GRACE, listens.recv(&mut buffer)).await;
+        got.push(fields(&buffer[..read.unwrap().unwrap()])["AAOS_SEQ"].clone());
+    };
+    let say = async || {
+        let drafts = vec![draft(1, None, "x")];
+        journal.append(drafts, Durability::Ordered).await.unwrap();
+    };
+    say().await;
+    take(&listens).await;
+    drop(listens);
+    std::fs::remove_file(&path).unwrap();
+    say().await;
+    say().await;
+    let listens = tokio::net::UnixDatagram::bind(&path).unwrap();
+    for _ in 0..2 {
+        take(&listens).await;
+    }
+    pump.drain(store.head(), GRACE).await;
+    assert_eq!(got, [b"1", b"2", b"3"]);
+    let mut none = [0; 1];
+    assert!(listens.try_recv(&mut none).is_err(), "each comes once");
+}

@@ -72,7 +72,7 @@ struct Chain {
 pub fn export(dir: &Path, filter: &ExportFilter, mut out: impl Write) -> Result<u64, ExportError> {
     let path = database::file(dir);
     let mut report = Report::default();
-    let Some(connection) = super::open(dir, &path, &mut report)? else {
+    let Some(connection) = super::open(&path, &mut report)? else {
         let message = report
             .first_broken
             .map_or_else(String::new, |broken| broken.message);

@@ -1,8 +1,9 @@
-//! Signed heads: those among the events, the one beside the journal, and one that the operator kept elsewhere.
+//! Signed heads: those among the events, the one beside the journal, and one that the operator kept elsewhere. And the
+//! place beside the journal that the disk had confirmed.
 
 use super::{Against, BadHead, HeadCheck, Report};
 use crate::{
-    journal::{chain::hex, fault},
+    journal::{chain::hex, confirmed, database, fault},
     limits::{EVENT_BYTES_MAX, REPORT_NAMES_MAX},
     notary::{self, SignedHead},
 };
@@ -82,6 +83,7 @@ pub(super) fn check(
             message: error.to_string(),
         },
     };
+    report.confirmed = confirmed_place(connection, dir);
     if let Some(kept) = &against.head {
         report.head_kept = match last_head(kept).map_err(|error| fault::io(kept, &error))? {
             Some(head) => compare(connection, report, &head),
@@ -94,6 +96,26 @@ pub(super) fn check(
         report.keys_other = report.keys.iter().filter(|used| *used != key).count() as u64;
     }
     Ok(())
+}
+
+/// Compares the journal's end with the place that the disk had confirmed. The place is read first: a daemon may be
+/// writing.
+fn confirmed_place(connection: &Connection, dir: &Path) -> HeadCheck {
+    let seq = match confirmed::load(dir) {
+        Ok(Some(place)) => place,
+        Ok(None) => return HeadCheck::None,
+        Err(error) => {
+            let message = error.to_string();
+            return HeadCheck::Unreadable { message };
+        }
+    };
+    match database::head(connection) {
+        Ok(head) if head.seq < seq => HeadCheck::Cut { seq },
+        Ok(_) => HeadCheck::Holds { seq },
+        Err(error) => HeadCheck::Unreadable {
+            message: error.to_string(),
+        },
+    }
 }
 
 fn compare(connection: &Connection, report: &Report, head: &SignedHead) -> HeadCheck {

@@ -1,8 +1,9 @@
 //! `audit verify`: is the journal in this directory whole, and are the bodies it speaks of?
 //!
 //! Reads only, needs no daemon, works beside a running one and on a copy. Memory is bounded by one event and one
-//! body. What it cannot know by itself: events that a power cut took from the end before they were confirmed, and a
-//! journal whose every hash and signature was made anew with the key; a signed head kept elsewhere tells.
+//! body. What it cannot know by itself: events that a power cut took from the end before they were confirmed, an end cut
+//! off together with what lies beside it, and a journal whose every hash and signature was made anew with the key; a
+//! signed head kept elsewhere tells of these.
 
 mod bodies;
 mod events;
@@ -11,7 +12,7 @@ mod heads;
 
 pub use export::{ExportError, ExportFilter, export};
 
-use crate::journal::{database, fault};
+use crate::journal::{database, fault, log};
 use aaos_core::id::RunId;
 use aaos_ports::JournalError;
 use rusqlite::{Connection, OpenFlags};
@@ -59,6 +60,8 @@ pub struct Report {
     pub head_beside: HeadCheck,
     /// The signed head kept elsewhere.
     pub head_kept: HeadCheck,
+    /// The place beside the journal up to which the disk had confirmed it.
+    pub confirmed: HeadCheck,
 }
 
 impl Report {
@@ -73,6 +76,7 @@ impl Report {
             && self.keys_other == 0
             && self.head_beside.fits()
             && self.head_kept.fits()
+            && self.confirmed.fits()
     }
 }
 
@@ -95,7 +99,7 @@ pub struct BadHead {
     pub message: String,
 }
 
-/// What a signed head outside the events says of the journal.
+/// What is kept outside the events of where they end, compared with where they do.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum HeadCheck {
@@ -206,7 +210,7 @@ pub fn verify(dir: &Path) -> Result<Report, JournalError> {
 pub fn verify_against(dir: &Path, against: &Against) -> Result<Report, JournalError> {
     let path = database::file(dir);
     let mut report = Report::default();
-    let Some(connection) = open(dir, &path, &mut report)? else {
+    let Some(connection) = open(&path, &mut report)? else {
         return Ok(report);
     };
     events::check(&connection, dir, &mut report);
@@ -217,7 +221,7 @@ pub fn verify_against(dir: &Path, against: &Against) -> Result<Report, JournalEr
 }
 
 /// `None` if the file is so damaged that nothing of it can be read; the report says so.
-fn open(dir: &Path, path: &Path, report: &mut Report) -> Result<Option<Connection>, JournalError> {
+fn open(path: &Path, report: &mut Report) -> Result<Option<Connection>, JournalError> {
     std::fs::metadata(path).map_err(|error| {
         fault::storage(
             path,
@@ -225,7 +229,7 @@ fn open(dir: &Path, path: &Path, report: &mut Report) -> Result<Option<Connectio
             "Name the state directory whose journal is to be checked",
         )
     })?;
-    let opened = open_reader(dir, path)
+    let opened = open_reader(path)
         .map_err(|error| fault::sqlite(path, &error))
         .and_then(|connection| {
             let version = database::recognise(&connection, path)?;
@@ -252,10 +256,10 @@ fn open(dir: &Path, path: &Path, report: &mut Report) -> Result<Option<Connectio
 }
 
 /// A copy on a read-only file system has no room for SQLite's shared index. Without a write-ahead log none is needed.
-fn open_reader(dir: &Path, path: &Path) -> rusqlite::Result<Connection> {
+fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = database::open_reader(path)?;
     let probe = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
-    let logged = std::fs::metadata(database::wal(dir)).is_ok_and(|log| log.len() > 0);
+    let logged = std::fs::metadata(log::path(path)).is_ok_and(|log| log.len() > 0);
     match probe {
         Err(error)
             if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) && !logged =>

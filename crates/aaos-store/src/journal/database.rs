@@ -2,10 +2,10 @@
 
 use super::{
     chain::{Head, ORIGIN},
-    fault,
+    fault, log,
     row::{COLUMNS, Stored},
 };
-use crate::limits::{BUSY_MS, OPEN_CHECK_EVENTS, WAL_PAGES, WRITER_CACHE_KIB};
+use crate::limits::{BUSY_MS, OPEN_CHECK_EVENTS, WRITER_CACHE_KIB};
 use aaos_ports::JournalError;
 use rusqlite::{Connection, OpenFlags};
 use std::{
@@ -17,8 +17,6 @@ use std::{
 
 /// Name of the database file within the state directory.
 const FILE: &str = "journal.db";
-/// What is added to a database's name for its write-ahead log.
-const WAL_SUFFIX: &str = "-wal";
 /// Marks the file as a journal: `aaOS` in ASCII.
 const APPLICATION: i32 = 0x6161_4f53;
 /// The schema, one script for each version, applied in order.
@@ -35,11 +33,6 @@ const DIGESTS: usize = 3;
 /// The database file of a state directory.
 pub(crate) fn file(dir: &Path) -> PathBuf {
     dir.join(FILE)
-}
-
-/// The write-ahead log of a state directory.
-pub(crate) fn wal(dir: &Path) -> PathBuf {
-    dir.join(format!("{FILE}{WAL_SUFFIX}"))
 }
 
 /// Opens the connection that writes, making or upgrading the database first.
@@ -73,7 +66,7 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // Commits do not wait for the disk; who needs that waits for the sync thread.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+    log::keep(connection)?;
     connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
     connection.pragma_update(None, "trusted_schema", false)?;
     // What is erased is overwritten where it stood.

@@ -1,17 +1,18 @@
 //! Erasure: what a run said is taken out of its events and bodies, and the chain holds without it.
 //!
 //! First it is recorded, durably, that it is going to happen; then files are removed; then one transaction empties the
-//! rows and strikes the run off the table `erasing`. A daemon that dies in between finishes it at its next start.
+//! rows; then the log is folded, which has the text too; then the run is struck off the table `erasing`. A daemon that dies
+//! in between finishes it at its next start.
 //!
 //! Rows are emptied and stay: an update that shortens a row moves no other one, while removing rows makes SQLite shift
-//! their neighbours, and copies of these could be left in unused parts of pages. Refuses runs that are not over, and
-//! bodies that another run speaks of. What it cannot reach: copies that sinks made, and what a guess of the whole text
+//! their neighbours, and copies of these could be left in unused parts of pages. Refuses runs that are not over, those
+//! whose past an open fork goes on from, and bodies that another run speaks of; what was spent stays. What it cannot reach: copies that sinks made, and what a guess of the whole text
 //! can be compared with, its digest.
 
-use super::{chain::Hash, fault};
+use super::{chain::Hash, fault, log};
 use crate::{
     blobs::Files,
-    limits::{BATCH_EVENTS_MAX, ERASE_BODIES_MAX, PUTS_KEPT_MAX},
+    limits::{BATCH_EVENTS_MAX, ERASE_BODIES_MAX, FORKS_FOLLOWED_MAX, PUTS_KEPT_MAX},
 };
 use aaos_core::{
     event::{Draft, Kind, Subject},
@@ -31,8 +32,8 @@ const CHUNK: usize = 4_096;
 /// Bytes of a digest in an event: 64 digits between two quotes.
 const QUOTED: usize = 66;
 
-const EMPTY_EVENTS: &str = "UPDATE events SET body = '' WHERE run = ?1 AND seq < ?2 AND body <> '' \
-                            AND kind <> 'content_erased'";
+/// Kinds that tell nothing of what was said: that it was erased, and what was spent, which counts on.
+const KEPT: &str = "('content_erased', 'usage_reported', 'model_abandoned')";
 /// Without its digest too, so that the same body can be stored again at the table's end.
 const EMPTY_BODY: &str = "UPDATE blobs SET body = x'', digest = randomblob(32) WHERE digest = ?1";
 
@@ -44,6 +45,16 @@ pub enum EraseError {
         "{0} is not over, so its content is still needed. Stop it first with `agentd stop {0}`"
     )]
     Open(RunId),
+    /// A fork of it is not over and goes on from what was said in it.
+    #[error(
+        "{fork} was forked from {run} and goes on from what was said in it. Erase it when {fork} is over: `agentd stop {fork}` ends it"
+    )]
+    Needed {
+        /// The run.
+        run: RunId,
+        /// The fork.
+        fork: RunId,
+    },
     /// The journal knows no such run.
     #[error("the journal has no run {0}. `agentd list` shows those it has")]
     Unknown(RunId),
@@ -53,10 +64,10 @@ pub enum EraseError {
 }
 
 /// What was erased.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Erased {
-    /// Runs.
-    pub runs: u64,
+    /// The runs.
+    pub runs: Vec<RunId>,
     /// Events whose content is gone.
     pub events: u64,
     /// Bodies that are gone.
@@ -74,20 +85,21 @@ pub(crate) struct Plan {
     pub(crate) searched: u64,
 }
 
-/// Where a body is spoken of last: by the run with which it goes.
+/// Where a body is spoken of, and with which run it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Spoken {
-    /// The run.
+    /// The last of the runs that speak of it.
     pub(crate) run: RunId,
-    /// The place of its last event that does.
+    /// The place of the last event that does.
     pub(crate) seq: u64,
 }
 
 impl Erased {
     /// This and that.
-    pub(crate) const fn and(self, more: Self) -> Self {
+    pub(crate) fn and(mut self, more: Self) -> Self {
+        self.runs.extend(more.runs);
         Self {
-            runs: self.runs.saturating_add(more.runs),
+            runs: self.runs,
             events: self.events.saturating_add(more.events),
             bodies: self.bodies.saturating_add(more.bodies),
         }
@@ -185,7 +197,51 @@ pub(crate) fn plan(from: &Connection, path: &Path, run: RunId) -> Result<Plan, E
     if !over {
         return Err(EraseError::Open(run));
     }
+    if let Some(fork) = needed(from).map_err(failed)?.remove(&run) {
+        return Err(EraseError::Needed { run, fork });
+    }
     Ok(search(from, &[run]).map_err(failed)?)
+}
+
+/// The runs that open forks go on from with part of their past, over forks of forks, each with such a fork.
+///
+/// # Errors
+/// What SQLite says.
+pub(crate) fn needed(from: &Connection) -> rusqlite::Result<BTreeMap<RunId, RunId>> {
+    let text = "SELECT run FROM events INDEXED BY events_milestone WHERE kind = 'run_submitted' AND run NOT IN \
+                (SELECT run FROM events INDEXED BY events_milestone WHERE kind = 'run_finished' AND run IS NOT NULL)";
+    let mut statement = from.prepare_cached(text)?;
+    let mut rows = statement.query([])?;
+    let mut needed = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let open = RunId::from_drawn(row.get::<_, i64>(0)?.cast_unsigned());
+        let mut fork = open;
+        for _ in 0..FORKS_FOLLOWED_MAX {
+            let Some(other) = forked_from(from, fork)? else {
+                break;
+            };
+            needed.insert(other, open);
+            fork = other;
+        }
+    }
+    Ok(needed)
+}
+
+/// The run whose past a run began with, if it began with one.
+fn forked_from(from: &Connection, run: RunId) -> rusqlite::Result<Option<RunId>> {
+    let text = "SELECT body FROM events INDEXED BY events_run WHERE run = ?1 AND kind = 'run_submitted' LIMIT 1";
+    let mut statement = from.prepare_cached(text)?;
+    let mut rows = statement.query([run.number().cast_signed()])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    // What is no submission is found by whoever reads it.
+    Ok(match serde_json::from_slice(bytes(row.get_ref(0)?)) {
+        Ok(Kind::RunSubmitted {
+            forked: Some(fork), ..
+        }) if fork.turns_kept > 0 => Some(fork.run),
+        _ => None,
+    })
 }
 
 fn state(from: &Connection, run: RunId) -> rusqlite::Result<(bool, bool)> {
@@ -222,19 +278,20 @@ fn speaks_of(
     run: RunId,
     bodies: &mut BTreeMap<Hash, Spoken>,
 ) -> rusqlite::Result<u64> {
-    let text =
-        "SELECT seq, kind, body FROM events INDEXED BY events_run WHERE run = ?1 AND body <> ''";
-    let mut statement = from.prepare_cached(text)?;
+    let text = format!(
+        "SELECT seq, body FROM events INDEXED BY events_run WHERE run = ?1 AND body <> '' AND kind NOT IN {KEPT}"
+    );
+    let mut statement = from.prepare_cached(&text)?;
     let mut rows = statement.query([run.number().cast_signed()])?;
     let mut events = 0_u64;
     while let Some(row) = rows.next()? {
         let seq = row.get::<_, i64>(0)?.cast_unsigned();
-        if bytes(row.get_ref(1)?) == b"content_erased" {
-            continue;
-        }
         events = events.saturating_add(1);
-        for digest in digests(bytes(row.get_ref(2)?)) {
-            bodies.insert(digest, Spoken { run, seq });
+        for digest in digests(bytes(row.get_ref(1)?)) {
+            // It goes with the last of the runs; the last event that speaks of it may be another's.
+            let spoken = bodies.entry(digest).or_insert(Spoken { run, seq });
+            spoken.run = run;
+            spoken.seq = spoken.seq.max(seq);
         }
     }
     Ok(events)
@@ -309,7 +366,7 @@ pub(crate) fn carry_out(
     spare(&change, &mut plan).map_err(failed)?;
     let _alone = files.alone();
     let mut erased = Erased {
-        runs: plan.runs.len() as u64,
+        runs: plan.runs.iter().map(|(run, _)| *run).collect(),
         ..Erased::default()
     };
     for (digest, spoken) in &plan.bodies {
@@ -333,19 +390,36 @@ pub(crate) fn carry_out(
     Ok(erased)
 }
 
-/// Empties a run's events before a place, and strikes it off the erasures that are begun; answers how many there were.
+/// Empties a run's events before a place; answers how many there were.
 fn empty(change: &Connection, run: RunId, seq: u64) -> rusqlite::Result<u64> {
-    let run = run.number().cast_signed();
+    let text = format!(
+        "UPDATE events SET body = '' WHERE run = ?1 AND seq < ?2 AND body <> '' AND kind NOT IN {KEPT}"
+    );
     let events = change
-        .prepare_cached(EMPTY_EVENTS)?
-        .execute(params![run, seq.cast_signed()])?;
-    change
-        .prepare_cached("DELETE FROM erasing WHERE run = ?1")?
-        .execute([run])?;
+        .prepare_cached(&text)?
+        .execute(params![run.number().cast_signed(), seq.cast_signed()])?;
     Ok(events as u64)
 }
 
-/// Finishes what a daemon that died had begun.
+/// Strikes runs off the erasures that are begun.
+///
+/// # Errors
+/// What SQLite says.
+pub(crate) fn strike(to: &mut Connection, runs: &[RunId]) -> rusqlite::Result<()> {
+    if runs.is_empty() {
+        return Ok(());
+    }
+    let change = to.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    for run in runs {
+        change
+            .prepare_cached("DELETE FROM erasing WHERE run = ?1")?
+            .execute([run.number().cast_signed()])?;
+    }
+    change.commit()
+}
+
+/// Finishes what a daemon that died had begun; answers with the runs whose text may be in the log still, because
+/// another program reads it.
 ///
 /// # Errors
 /// Storage.
@@ -353,22 +427,28 @@ pub(crate) fn resume(
     connection: &mut Connection,
     path: &Path,
     files: &Files,
-) -> Result<(), JournalError> {
-    let begun = begun(connection).map_err(|error| fault::sqlite(path, &error))?;
+) -> Result<Vec<RunId>, JournalError> {
+    let failed = |error: rusqlite::Error| fault::sqlite(path, &error);
+    let begun = begun(connection).map_err(failed)?;
+    let all: Vec<RunId> = begun.values().flatten().copied().collect();
     for (seq, mut runs) in begun {
         while !runs.is_empty() {
-            let plan = search(connection, &runs).map_err(|error| fault::sqlite(path, &error))?;
+            let plan = search(connection, &runs).map_err(failed)?;
             runs.drain(..plan.runs.len());
             let erased = carry_out(connection, path, plan, seq, files, &Puts::default())?;
             tracing::info!(
-                erased.runs,
+                runs = erased.runs.len(),
                 erased.events,
                 erased.bodies,
                 "an erasure was finished"
             );
         }
     }
-    Ok(())
+    if all.is_empty() || !log::fold(connection).map_err(failed)? {
+        return Ok(all);
+    }
+    strike(connection, &all).map_err(failed)?;
+    Ok(Vec::new())
 }
 
 /// The erasures that are not finished, by the place of their intent.
@@ -384,7 +464,7 @@ fn begun(connection: &Connection) -> rusqlite::Result<BTreeMap<u64, Vec<RunId>>>
     Ok(begun)
 }
 
-/// Runs that ended before a moment and whose content is there.
+/// Runs that ended before a moment and whose content is there, but those whose past an open fork goes on from.
 ///
 /// # Errors
 /// Storage.
@@ -396,10 +476,12 @@ pub(crate) fn expired(
     let text = "SELECT run FROM events INDEXED BY events_milestone \
                 WHERE kind = 'run_finished' AND time < ?1 AND body <> '' AND run IS NOT NULL ORDER BY seq LIMIT ?2";
     let mut statement = from.prepare_cached(text)?;
+    let needed = needed(from)?;
     let rows = statement.query_map(params![before, limit as i64], |row| {
         Ok(RunId::from_drawn(row.get::<_, i64>(0)?.cast_unsigned()))
     })?;
-    rows.collect()
+    rows.filter(|run| run.as_ref().map_or(true, |run| !needed.contains_key(run)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What SQLite and the file system say, as the journal's errors: where, what, and what to do next.
 
 use aaos_ports::JournalError;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 use std::{fmt::Display, io, path::Path};
 
 /// A storage error with its next step.
@@ -33,6 +33,23 @@ pub(crate) fn sqlite(place: &Path, error: &rusqlite::Error) -> JournalError {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(place, 0, error),
         code => storage(place, error, sqlite_step(code)),
     }
+}
+
+/// Whether SQLite says that the disk did not confirm what was written.
+pub(crate) fn is_unsynced(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(
+        code,
+        Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)
+    )
+}
+
+/// The disk did not confirm what was written: the kernel may have dropped it and call the next sync a success.
+pub(crate) fn unsynced(place: &Path, error: impl Display) -> JournalError {
+    let message = format!("the disk did not confirm what was written: {error}");
+    let step =
+        "Check the disk and make room on it, then start the daemon again: it keeps what is whole";
+    storage(place, message, step)
 }
 
 const FULL: &str = "Make room on that disk; recording goes on by itself once there is some";

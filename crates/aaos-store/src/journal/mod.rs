@@ -4,9 +4,12 @@
 //! journal that is damaged at its end, and one of a newer version.
 
 pub(crate) mod chain;
+pub(crate) mod confirmed;
 pub(crate) mod database;
 mod erase;
+mod erasure;
 pub(crate) mod fault;
+pub(crate) mod log;
 mod pending;
 pub(crate) mod read;
 pub(crate) mod readers;
@@ -19,8 +22,8 @@ mod writer;
 use crate::{
     blobs::Files,
     limits::{
-        APPEND_EVENTS_MAX, BLOB_BYTES_MAX, BLOB_INLINE_BYTES_MAX, EXPIRED_RUNS_MAX, QUEUE_MAX,
-        READERS_MAX, TAIL_EVENTS_MAX,
+        APPEND_EVENTS_MAX, BLOB_BYTES_MAX, BLOB_INLINE_BYTES_MAX, QUEUE_MAX, READERS_MAX,
+        TAIL_EVENTS_MAX,
     },
     lock::Lock,
     notary::{self, Key, SignedHead},
@@ -34,8 +37,9 @@ use aaos_core::{
 use aaos_ports::{Digest, Durability, Filter, Journal, JournalError, Watch};
 use async_trait::async_trait;
 use chain::Head;
+use confirmed::Confirmed;
+use erase::Puts;
 pub use erase::{EraseError, Erased};
-use erase::{Plan, Puts};
 use pending::{Kept, Pending};
 use readers::Readers;
 use row::Prepared;
@@ -51,7 +55,7 @@ use sync::Flush;
 use tail::Tail;
 use tokio::sync::{mpsc, oneshot, watch as channel};
 use watch::Reach;
-use writer::{Append, Body, Erase, Work, Writer};
+use writer::{Append, Body, Work, Writer};
 
 /// How a store is set up.
 #[derive(Debug, Clone, Copy)]
@@ -156,7 +160,7 @@ impl Store {
     ///
     /// # Errors
     /// `InUse` if another daemon has it open; `Damaged` if the end of the journal does not hold, or lies before the
-    /// last signed head beside it; storage.
+    /// last signed head beside it or before what the disk had confirmed; storage.
     pub fn open(dir: &Path, options: Options) -> Result<Self, JournalError> {
         Self::open_with(dir, options, |log| log)
     }
@@ -175,11 +179,11 @@ impl Store {
         let lock = Lock::take(dir)?;
         let mut connection = database::open_writer(dir)?;
         let path = database::file(dir);
-        let head = database::check_end(&connection, &path)?;
-        notary::check_reach(&connection, dir, head.seq)?;
+        let head = check(&connection, dir)?;
         let files = Arc::new(Files::open(dir)?);
-        erase::resume(&mut connection, &path, &files)?;
-        let log = File::open(database::wal(dir)).map_err(failed)?;
+        let unfolded = erase::resume(&mut connection, &path, &files)?;
+        let confirmed = Confirmed::open(dir)?;
+        let log = File::open(log::path(&path)).map_err(failed)?;
         File::open(dir)
             .and_then(|dir| dir.sync_all())
             .map_err(failed)?;
@@ -196,12 +200,14 @@ impl Store {
             puts: Puts::default(),
             pending: Pending::default(),
         });
-        let (sync, syncing) = sync::start(flush(log), Arc::clone(&shared)).map_err(failed)?;
+        let (sync, syncing) =
+            sync::start(flush(log), confirmed, Arc::clone(&shared)).map_err(failed)?;
         let writer = Writer {
             connection,
             head,
             shared: Arc::clone(&shared),
             files: Arc::clone(&files),
+            unfolded,
             sync,
             syncing,
             lock,
@@ -302,68 +308,6 @@ impl Store {
         let stored = tokio::task::spawn_blocking(move || notary::store_head(&dir, &kept)).await;
         stored.map_err(|_| JournalError::Closed)??;
         Ok(Some(signed))
-    }
-
-    /// Erases a run's content: its events keep their place, time, subject, kind and hash, and the bodies that no other
-    /// run speaks of are removed. That it happened is recorded first. Doing it again changes nothing, and one that was
-    /// cut short is finished by the next start. Searches the whole journal once.
-    ///
-    /// # Errors
-    /// The run is unknown or not over; storage.
-    pub async fn erase(
-        &self,
-        run: RunId,
-        reason: &str,
-        operator: Option<u32>,
-        time: Timestamp,
-    ) -> Result<Erased, EraseError> {
-        let work = move |from: &_, path: &Path| Ok(erase::plan(from, path, run));
-        let plan = self.shared.readers.run(work).await??;
-        if plan.runs.iter().all(|(_, events)| *events == 0) {
-            return Ok(Erased::default());
-        }
-        Ok(self.erase_planned(plan, reason, operator, time).await?)
-    }
-
-    /// Erases the content of runs that ended before `before`, the oldest first: at most [`EXPIRED_RUNS_MAX`], for all of
-    /// which the journal is searched once. None is left when it answers with no run.
-    ///
-    /// # Errors
-    /// Storage; what was erased by then is erased.
-    pub async fn erase_expired(
-        &self,
-        before: Timestamp,
-        reason: &str,
-        time: Timestamp,
-    ) -> Result<Erased, JournalError> {
-        let before = i64::try_from(before.micros()).unwrap_or(i64::MAX);
-        let work = move |from: &_, path: &Path| {
-            erase::expired(from, before, EXPIRED_RUNS_MAX)
-                .and_then(|runs| erase::search(from, &runs))
-                .map_err(|error| fault::sqlite(path, &error))
-        };
-        let mut plan = self.shared.readers.run(work).await?;
-        let mut erased = Erased::default();
-        while !plan.runs.is_empty() {
-            let part = plan.part();
-            erased = erased.and(self.erase_planned(part, reason, None, time).await?);
-        }
-        Ok(erased)
-    }
-
-    async fn erase_planned(
-        &self,
-        plan: Plan,
-        reason: &str,
-        operator: Option<u32>,
-        time: Timestamp,
-    ) -> Result<Erased, JournalError> {
-        let rows = self.prepare(plan.intents(reason, operator, time))?;
-        let runs = plan.runs.iter().map(|(run, _)| *run).collect();
-        let seq = self.enqueue(rows, Durability::Durable, runs).await?.0;
-        let (reply, answer) = oneshot::channel();
-        self.send(Work::Erase(Erase { plan, seq, reply })).await?;
-        answer.await.map_err(|_| JournalError::Closed)?
     }
 
     async fn enqueue(
@@ -470,6 +414,25 @@ impl Drop for Store {
             tracing::error!("the journal's writer ended early");
         }
     }
+}
+
+/// Checks the journal's end before anything is built on it; answers with where it is.
+fn check(connection: &rusqlite::Connection, dir: &Path) -> Result<Head, JournalError> {
+    let path = database::file(dir);
+    let pages = log::pages(connection).map_err(|error| fault::sqlite(&path, &error))?;
+    let log = log::path(&path);
+    let unfinished = log::unfinished(&log, pages).map_err(|error| fault::io(&log, &error))?;
+    let head = database::check_end(connection, &path)?;
+    notary::check_reach(connection, dir, head.seq)?;
+    confirmed::check(dir, &path, head.seq)?;
+    if let Some(bytes) = unfinished {
+        tracing::warn!(
+            bytes,
+            events = head.seq,
+            "the end of the journal's log was not written whole and is left out: what was being recorded when the daemon ended, and had not been confirmed"
+        );
+    }
+    Ok(head)
 }
 
 #[async_trait]

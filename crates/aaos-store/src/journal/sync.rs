@@ -7,12 +7,13 @@
 //! So a failure is final: nothing more is recorded until the daemon starts again, when the log's own checksums
 //! decide how far it is whole.
 
-use super::{Shared, fault};
+use super::{Shared, confirmed::Confirmed, fault};
 use aaos_core::event::Seq;
 use aaos_ports::JournalError;
 use std::{
     fs::File,
     io,
+    os::unix::fs::MetadataExt,
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -31,7 +32,12 @@ pub(crate) trait Flush: Send + 'static {
 
 impl Flush for File {
     fn flush(&mut self) -> io::Result<()> {
-        self.sync_data()
+        self.sync_data()?;
+        // What has no name any more is on disk and found by nobody.
+        if self.metadata()?.nlink() == 0 {
+            return Err(io::Error::other("somebody removed its log"));
+        }
+        Ok(())
     }
 }
 
@@ -44,22 +50,28 @@ pub(crate) struct Waiter {
     pub(crate) reply: oneshot::Sender<Result<Seq, JournalError>>,
 }
 
-/// Starts the thread; it ends when the sender is dropped.
+/// Starts the thread; it ends when the sender is dropped, and gives back where it noted what is confirmed.
 ///
 /// # Errors
 /// No thread could be started.
 pub(crate) fn start(
     log: impl Flush,
+    confirmed: Confirmed,
     shared: Arc<Shared>,
-) -> io::Result<(SyncSender<Vec<Waiter>>, JoinHandle<()>)> {
+) -> io::Result<(SyncSender<Vec<Waiter>>, JoinHandle<Confirmed>)> {
     let (send, receive) = sync_channel(SYNC_QUEUE_MAX);
     let thread = thread::Builder::new()
         .name("journal-sync".to_owned())
-        .spawn(move || run(log, &receive, &shared))?;
+        .spawn(move || run(log, confirmed, &receive, &shared))?;
     Ok((send, thread))
 }
 
-fn run(mut log: impl Flush, receive: &Receiver<Vec<Waiter>>, shared: &Shared) {
+fn run(
+    mut log: impl Flush,
+    mut confirmed: Confirmed,
+    receive: &Receiver<Vec<Waiter>>,
+    shared: &Shared,
+) -> Confirmed {
     while let Ok(mut waiting) = receive.recv() {
         while let Ok(mut more) = receive.try_recv() {
             waiting.append(&mut more);
@@ -68,18 +80,16 @@ fn run(mut log: impl Flush, receive: &Receiver<Vec<Waiter>>, shared: &Shared) {
             Some(failure) => Err(failure.clone()),
             None => log
                 .flush()
-                .map_err(|error| shared.fail(lost(shared, &error))),
+                .map_err(|error| shared.fail(fault::unsynced(&shared.path, error))),
         };
+        // Before anybody acts on it.
+        if let (Ok(()), Some(last)) = (&done, waiting.iter().map(|waiter| waiter.seq).max()) {
+            confirmed.note(last.0);
+        }
         for Waiter { seq, reply } in waiting {
             // Who went away while waiting needs no answer.
             drop(reply.send(done.clone().map(|()| seq)));
         }
     }
-}
-
-fn lost(shared: &Shared, error: &io::Error) -> JournalError {
-    let message = format!("the disk did not confirm what was written: {error}");
-    let step =
-        "Check the disk and make room on it, then start the daemon again: it keeps what is whole";
-    fault::storage(&shared.path, message, step)
+    confirmed
 }

@@ -21,14 +21,7 @@ pub(crate) struct Recent {
 impl Recent {
     /// Whether a filter wants it.
     pub(crate) fn matches(&self, filter: &Filter) -> bool {
-        let subject = &self.event.subject;
-        filter.run.is_none_or(|run| subject.run == Some(run))
-            && filter
-                .agent
-                .is_none_or(|agent| subject.agent == Some(agent))
-            && filter.since.is_none_or(|since| self.event.time >= since)
-            && filter.until.is_none_or(|until| self.event.time < until)
-            && (filter.kinds.is_empty() || filter.kinds.contains(&self.kind))
+        filter.admits(&self.event, &self.kind)
     }
 }
 

@@ -400,3 +400,111 @@ async fn a_body_whose_event_a_full_disk_refused_comes_with_the_next_one_that_nam
     let store = Store::open(dir.path(), Options::standard()).unwrap();
     assert!(store.get(&digest).await.unwrap() == body);
 }
+
+#[tokio::test]
+async fn after_a_failed_sync_the_log_is_left_as_it_is() {
+    let disk = Disk::default();
+    let (store, dir) = store_on(&disk);
+    append(&store, "kept", Durability::Durable).await.unwrap();
+    disk.fails.store(true, Ordering::SeqCst);
+    let unsure = append(&store, "unsure", Durability::Durable).await;
+    assert!(is_storage(&unsure), "{unsure:?}");
+    let log = log::path(&database::file(dir.path()));
+    let before = std::fs::read(&log).unwrap();
+    // Nor is anything noted as confirmed that was not.
+    assert_eq!(confirmed::load(dir.path()).unwrap(), Some(1));
+    drop(store);
+    assert_eq!(confirmed::load(dir.path()).unwrap(), Some(1));
+    // Nothing was taken out of it for the database: what the disk holds of it is only known when it is read again.
+    assert!(std::fs::read(&log).is_ok_and(|after| after == before));
+}
+
+#[tokio::test]
+async fn what_somebody_else_recorded_ends_recording_until_the_next_start() {
+    let (store, dir) = store_on(&Disk::default());
+    append(&store, "ours", Durability::Durable).await.unwrap();
+    let stranger = rusqlite::Connection::open(database::file(dir.path())).unwrap();
+    let theirs = Prepared::new(draft(2, None, "theirs"), dir.path()).unwrap();
+    let head = database::head(&stranger).unwrap();
+    let head = theirs.insert(&stranger, &head).unwrap();
+    let moved = rusqlite::params![head.seq.cast_signed(), head.hash];
+    stranger
+        .execute("UPDATE head SET seq = ?1, hash = ?2", moved)
+        .unwrap();
+    drop(stranger);
+    for _ in 0..2 {
+        let refused = append(&store, "ours", Durability::Ordered).await;
+        assert!(is_storage(&refused), "{refused:?}");
+    }
+    assert!(is_storage(&store.headroom()));
+    drop(store);
+    let store = Store::open(dir.path(), Options::standard()).unwrap();
+    assert_eq!(store.head(), Seq(2));
+    append(&store, "ours", Durability::Durable).await.unwrap();
+}
+
+/// The bytes at the log's end that belong to no whole transaction, as the next start finds them.
+fn unfinished(dir: &Path) -> Option<u64> {
+    let connection = database::open_writer(dir).unwrap();
+    let pages = log::pages(&connection).unwrap();
+    let log = log::path(&database::file(dir));
+    log::unfinished(&log, pages).unwrap()
+}
+
+fn copied(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for file in [database::file(from), log::path(&database::file(from))] {
+        std::fs::copy(&file, to.path().join(file.file_name().unwrap())).unwrap();
+    }
+    to
+}
+
+#[tokio::test]
+async fn an_end_of_the_log_that_was_not_written_whole_is_told_from_an_earlier_round() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options::standard()).unwrap();
+    let large = "x".repeat(100_000);
+    append(&store, &large, Durability::Durable).await.unwrap();
+    let first = copied(dir.path());
+    assert_eq!(unfinished(first.path()), None);
+    // The last pages of a transaction, the last of which makes it one.
+    let torn = copied(dir.path());
+    let path = log::path(&database::file(torn.path()));
+    let size = std::fs::metadata(&path).unwrap().len();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_len(size - 10).unwrap();
+    assert!(unfinished(torn.path()).is_some_and(|bytes| bytes > 4_096 && bytes < size));
+    // The log begins anew and is shorter than it was.
+    let connection = database::open_writer(dir.path()).unwrap();
+    log::move_some(&connection).unwrap();
+    drop(connection);
+    append(&store, "short", Durability::Durable).await.unwrap();
+    let second = copied(dir.path());
+    let path = log::path(&database::file(second.path()));
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
+    assert_eq!(unfinished(second.path()), None);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_was_cut_off_anywhere_is_done_by_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    journal_of_version_two(dir.path(), 300);
+    let store = Store::open(dir.path(), Options::standard()).unwrap();
+    let upgraded = copied(dir.path());
+    store.close().await;
+    let path = log::path(&database::file(upgraded.path()));
+    let whole = std::fs::read(&path).unwrap();
+    assert!(whole.len() > 4 * 4_096, "the upgrade is in the log");
+    let mut at = 0;
+    while at < whole.len() {
+        let torn = copied(upgraded.path());
+        let path = log::path(&database::file(torn.path()));
+        std::fs::write(&path, &whole[..at]).unwrap();
+        let store = Store::open(torn.path(), Options::standard()).unwrap();
+        assert_eq!(store.head(), Seq(300), "cut at {at}");
+        drop(store);
+        let report = crate::audit::verify(torn.path()).unwrap();
+        assert!(report.whole(), "cut at {at}: {report:?}");
+        at += 500;
+    }
+}

@@ -3,9 +3,10 @@
 use super::{
     Shared,
     chain::Head,
+    confirmed::Confirmed,
     database,
     erase::{self, Erased, Plan},
-    fault,
+    fault, log,
     pending::Kept,
     row::Prepared,
     sync::Waiter,
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     blobs::Files,
-    limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX},
+    limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, WAL_PAGES},
     lock::Lock,
 };
 use aaos_core::{event::Seq, id::RunId};
@@ -22,7 +23,6 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::{
     sync::{Arc, mpsc::SyncSender},
     thread::{self, JoinHandle},
-    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -76,6 +76,8 @@ pub(crate) enum Work {
     Body(Body),
     /// Runs' content to erase.
     Erase(Erase),
+    /// What was erased is to go from the log too; answers whether it is gone.
+    Fold(oneshot::Sender<Result<bool, JournalError>>),
     /// Bounds the database to so many pages, as a full disk does.
     #[cfg(test)]
     PagesMax(u32),
@@ -97,7 +99,7 @@ impl Work {
                 rows.saturating_add(bodies)
             }
             Self::Body(body) => body.body.bytes.len(),
-            Self::Erase(_) => 0,
+            Self::Erase(_) | Self::Fold(_) => 0,
             #[cfg(test)]
             Self::PagesMax(_) => 0,
         }
@@ -118,7 +120,7 @@ impl Work {
             }
             Self::Body(body) => keep(to, &body.body)?,
             // Done by itself, after the transaction.
-            Self::Erase(_) => {}
+            Self::Erase(_) | Self::Fold(_) => {}
             #[cfg(test)]
             Self::PagesMax(_) => {}
         }
@@ -131,6 +133,7 @@ impl Work {
             Self::Append(append) => drop(append.reply.send(Err(error))),
             Self::Body(body) => drop(body.reply.send(Err(error))),
             Self::Erase(erase) => drop(erase.reply.send(Err(error))),
+            Self::Fold(reply) => drop(reply.send(Err(error))),
             #[cfg(test)]
             Self::PagesMax(_) => {}
         }
@@ -140,22 +143,6 @@ impl Work {
 fn keep(to: &Connection, body: &Kept) -> rusqlite::Result<()> {
     let kept = rusqlite::params![body.digest, &*body.bytes];
     to.prepare_cached(KEEP_BODY)?.execute(kept).map(drop)
-}
-
-/// Moves the write-ahead log into the database, so that a journal at rest is one file: connections that only read
-/// may outlive this one, and the last to close could not. Whoever reads at this moment is not waited for.
-fn fold(connection: &Connection) {
-    let folded = connection
-        .busy_timeout(Duration::ZERO)
-        .and_then(|()| truncate_log(connection));
-    if let Err(error) = folded {
-        tracing::warn!(%error, "the journal's log was not folded into its database; the next start does it");
-    }
-}
-
-/// Moves the log into the database and empties it; answers whether somebody who reads was in the way.
-fn truncate_log(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
 }
 
 /// What the thread owns. Fields are dropped in order: the lock goes last.
@@ -168,10 +155,12 @@ pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     /// Bodies in files.
     pub(crate) files: Arc<Files>,
+    /// Runs whose content is erased and may still be in the log.
+    pub(crate) unfolded: Vec<RunId>,
     /// To the sync thread.
     pub(crate) sync: SyncSender<Vec<Waiter>>,
     /// The sync thread, which ends when `sync` is gone.
-    pub(crate) syncing: JoinHandle<()>,
+    pub(crate) syncing: JoinHandle<Confirmed>,
     /// Keeps other daemons out.
     pub(crate) lock: Lock,
 }
@@ -185,28 +174,51 @@ impl Writer {
             thread::yield_now();
             let batch = gather(first, &mut queue);
             self.record(batch);
+            self.tidy();
         }
         self.keep_unnamed();
+        let lock = self.end();
+        drop(closing);
+        drop(lock);
+    }
+
+    /// Waits for the last sync, and leaves a journal at rest in one file: connections that only read may outlive this
+    /// one, and the last to close could not. Whoever reads at this moment is not waited for.
+    fn end(mut self) -> Lock {
+        let erased = self.shared.failure().is_none().then(|| self.fold_erased());
+        if let Some(Err(error)) = erased {
+            tracing::warn!(%error, "erased text may be in the journal's log; the next start takes it out");
+        }
         let Self {
             connection,
+            shared,
+            head,
             sync,
             syncing,
             lock,
             ..
         } = self;
         drop(sync);
-        if syncing.join().is_err() {
-            tracing::error!("the journal's sync thread ended early");
-        }
-        // After a failed sync the log decides what is whole, so it is left as it is.
-        if self.shared.failure().is_none() {
-            fold(&connection);
+        let confirmed = syncing.join();
+        let folded = match shared.failure() {
+            None => log::fold(&connection).map_err(|error| fault::sqlite(&shared.path, &error)),
+            Some(failure) => Err(failure.clone()),
+        };
+        match (folded, confirmed) {
+            (_, Err(_)) => tracing::error!("the journal's sync thread ended early"),
+            (Ok(true), Ok(confirmed)) => {
+                confirmed.settle(head.seq);
+                log::let_go(&connection);
+            }
+            (Ok(false), Ok(_)) => {}
+            (Err(error), Ok(_)) => {
+                tracing::warn!(%error, "the journal's log stays as it is; the next start finds out what of it is whole");
+            }
         }
         if let Err((_, error)) = connection.close() {
             tracing::warn!(%error, "the journal's database did not close cleanly");
         }
-        drop(closing);
-        drop(lock);
+        lock
     }
 
     /// Writes a batch in one transaction. If that fails each item is tried by itself, so that one too large for
@@ -225,14 +237,43 @@ impl Writer {
                 self.shared.works();
                 self.acknowledge(batch, head);
             }
-            Err(error) if batch.len() == 1 => {
-                let error = fault::sqlite(&self.shared.path, &error);
+            Err(error) => {
+                let error = self.told(&error);
+                if batch.len() > 1 {
+                    return batch.into_iter().for_each(|work| self.record(vec![work]));
+                }
                 self.shared.trips(&error);
                 batch
                     .into_iter()
                     .for_each(|work| work.refuse(error.clone()));
             }
-            Err(_) => batch.into_iter().for_each(|work| self.record(vec![work])),
+        }
+    }
+
+    /// What SQLite said; a sync that failed is final, whoever asked for it.
+    fn told(&self, error: &rusqlite::Error) -> JournalError {
+        let path = &self.shared.path;
+        if fault::is_unsynced(error) {
+            return self.shared.fail(fault::unsynced(path, error));
+        }
+        fault::sqlite(path, error)
+    }
+
+    /// Moves the log into the database when it has become long. It goes on growing while that cannot be done; an append
+    /// that has no room says so.
+    fn tidy(&self) {
+        if self.shared.failure().is_some() {
+            return;
+        }
+        let done = log::pages(&self.connection).and_then(|pages| {
+            if pages < WAL_PAGES {
+                return Ok(());
+            }
+            log::move_some(&self.connection)
+        });
+        if let Err(error) = done {
+            let error = self.told(&error);
+            tracing::debug!(%error, "the journal's log was not moved into its database");
         }
     }
 
@@ -265,20 +306,24 @@ impl Writer {
         let before = self.head;
         let written = write(&mut self.connection, before, batch);
         if written.is_err() {
-            self.find_head();
+            self.check_head();
         }
         written
     }
 
-    /// After a failure the database says where the journal ends. If that is not where it was, a commit took effect
-    /// that was reported as failed: watchers read it from the database.
-    fn find_head(&mut self) {
+    /// A commit that failed has left the journal's end where it was. If it has not, somebody else writes here, or what
+    /// was told as failed took effect: what is known of the record is not what is in it.
+    fn check_head(&self) {
         match database::head(&self.connection) {
             Ok(head) if head == self.head => {}
             Ok(head) => {
-                self.head = head;
-                self.shared.tail().restart(head.seq);
-                self.shared.reach(head.seq);
+                let message = format!(
+                    "it ends at event {}, and this daemon had left it at {}",
+                    head.seq, self.head.seq
+                );
+                let step = "End whatever else writes to it, then start the daemon again";
+                self.shared
+                    .fail(fault::storage(&self.shared.path, message, step));
             }
             Err(error) => {
                 tracing::warn!(%error, "the journal's end could not be read after a failure")
@@ -286,20 +331,26 @@ impl Writer {
         }
     }
 
-    /// Erases, and takes what was erased out of memory and out of the log as well.
+    /// Erases, and takes what was erased out of memory as well.
     fn erase(&mut self, plan: Plan, seq: u64) -> Result<Erased, JournalError> {
         let path = &self.shared.path;
         let puts = &self.shared.puts;
         let erased = erase::carry_out(&mut self.connection, path, plan, seq, &self.files, puts)?;
+        self.unfolded.extend(&erased.runs);
         self.shared.tail().restart(self.head.seq);
-        match truncate_log(&self.connection) {
-            Ok(false) => {}
-            Ok(true) => tracing::warn!(
-                "a reader keeps the journal's log; erased text is gone from it when the log is next folded"
-            ),
-            Err(error) => return Err(fault::sqlite(&self.shared.path, &error)),
-        }
         Ok(erased)
+    }
+
+    /// Takes what was erased out of the log, and only then strikes its runs off those whose erasure is begun; answers
+    /// whether nothing is left.
+    fn fold_erased(&mut self) -> Result<bool, JournalError> {
+        let folded = self.unfolded.is_empty()
+            || log::fold(&self.connection).map_err(|error| self.told(&error))?;
+        if folded {
+            let runs = std::mem::take(&mut self.unfolded);
+            erase::strike(&mut self.connection, &runs).map_err(|error| self.told(&error))?;
+        }
+        Ok(folded)
     }
 
     fn acknowledge(&mut self, batch: Vec<Work>, head: Head) {
@@ -309,6 +360,7 @@ impl Writer {
         let mut durable = Vec::new();
         let mut bodies = Vec::new();
         let mut erasures = Vec::new();
+        let mut folds = Vec::new();
         {
             let mut tail = self.shared.tail();
             for work in batch {
@@ -339,6 +391,7 @@ impl Writer {
                         bodies.push(body.reply);
                     }
                     Work::Erase(erase) => erasures.push(erase),
+                    Work::Fold(reply) => folds.push(reply),
                     #[cfg(test)]
                     Work::PagesMax(_) => {}
                 }
@@ -358,6 +411,10 @@ impl Writer {
         }
         for Erase { plan, seq, reply } in erasures {
             let done = self.erase(plan, seq);
+            drop(reply.send(done));
+        }
+        for reply in folds {
+            let done = self.fold_erased();
             drop(reply.send(done));
         }
     }

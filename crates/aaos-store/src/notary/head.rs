@@ -4,7 +4,7 @@ use super::{Key, key};
 use crate::{
     journal::{
         chain::{self, Hash, Head},
-        database, fault,
+        confirmed, database, fault,
     },
     limits::NOTARY_FILE_BYTES_MAX,
 };
@@ -151,9 +151,12 @@ pub(crate) fn check_reach(from: &Connection, dir: &Path, end: u64) -> Result<(),
         }
         None => {
             let message = format!(
-                "events are missing at the end: there are {end}, and the signed head in {} covers {}",
+                "events are missing at the end: there are {end}, and the signed head in {} covers {}. What they record \
+                 could be done again. Put the journal and its log back from a copy, or, to go on without them, move that \
+                 file and {} away",
                 file.display(),
-                signed.seq
+                signed.seq,
+                confirmed::FILE
             );
             Err(fault::damaged(&journal, end.saturating_add(1), message))
         }

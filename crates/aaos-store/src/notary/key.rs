@@ -136,19 +136,26 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn make(dir: &Path) -> io::Result<Vec<u8>> {
-    if load_public(dir)?.is_some() {
-        tracing::warn!(dir = %dir.display(), "the audit key is gone; heads are signed with a new one from now on");
-    }
     let unfit = |_| io::Error::other("the machine gave no randomness for a key");
     let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(unfit)?;
     super::head::replace(dir, KEY_FILE, pkcs8.as_ref(), 0o600)?;
     Ok(pkcs8.as_ref().to_vec())
 }
 
-/// Writes the public key if it is not what is there.
+/// Writes the public key if it is not what is there, and says so if there was another.
 fn publish(dir: &Path, public: &str) -> io::Result<()> {
-    if load_public(dir)?.as_deref() == Some(public) {
-        return Ok(());
+    match load_public(dir) {
+        Ok(Some(there)) if there == public => return Ok(()),
+        Ok(None) => {}
+        Ok(Some(before)) => tracing::warn!(
+            before,
+            public,
+            "the audit key is not the one there was; heads are signed with this one from now on. If nobody here changed it, compare with the public key kept elsewhere: `agentd audit verify --key KEY`"
+        ),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            tracing::warn!(%error, "the public key beside the audit key was none; it is written anew");
+        }
+        Err(error) => return Err(error),
     }
     super::head::replace(dir, PUBLIC_FILE, format!("{public}\n").as_bytes(), 0o644)
 }
