@@ -160,8 +160,13 @@ impl Run {
         };
         let events = std::mem::take(&mut taken.events);
         // Side by side: what is taken back does not wait for a disk.
-        let recorded = self.record_aside(Who::RUN, events, Durability::Durable);
+        let recorded = self.record_aside(Who::RUN, events.clone(), Durability::Durable);
         let (recorded, ()) = futures::join!(recorded, taken.reach(self));
+        if recorded.is_err() {
+            // So that it has ended for whoever goes on with the run, too.
+            let owed = events.into_iter();
+            owed.for_each(|event| self.owed.add(Who::RUN, event));
+        }
         recorded.map(|()| Some(revoked))
     }
 

@@ -13,9 +13,9 @@ use crate::{
     subtask::{self, Ended},
 };
 use aaos_core::{
-    event::{Kind, Mode, Outcome, RunView, StopReason, SubtaskState},
+    event::{AgentView, Kind, Mode, Outcome, RunView, StopReason, SubtaskState},
     failure::Failure,
-    id::SubtaskId,
+    id::{AgentId, SubtaskId},
     plan::{
         Plan, check,
         walk::{Effect, Input},
@@ -64,6 +64,22 @@ impl Run {
             // The run is suspended with that, and taken up again when the journal takes something.
             tracing::error!(run = %self.id, %failure, "the end of the run could not be recorded");
         }
+    }
+
+    /// Ends agents below one that were begun under an earlier daemon and that nobody goes on with, those furthest below
+    /// first: what they were cut off in is in doubt. Nothing below may be at work.
+    pub(crate) async fn end_below(&self, agent: AgentId, failure: &Failure) -> Result<(), Failure> {
+        for left in below(&self.view().agents_running, agent) {
+            self.record_unseen(Some(left)).await?;
+            self.forget_grants(left);
+            self.ledger().close(left);
+            let failure = failure.clone();
+            let stop = StopReason::Failed { failure };
+            self.record(Who::agent(left), Kind::AgentStopped { stop })
+                .await?;
+            self.forget_agent(left);
+        }
+        Ok(())
     }
 
     /// Carries the run out within its wall clock: the time it was at work before counts, waiting for the operator does
@@ -286,6 +302,18 @@ impl Progress {
             replans_used: self.replans,
         }
     }
+}
+
+/// Agents below one, those furthest below first.
+fn below(running: &[AgentView], agent: AgentId) -> Vec<AgentId> {
+    let mut found = vec![agent];
+    let mut next = 0;
+    while let Some(above) = found.get(next).copied() {
+        let children = running.iter().filter(|view| view.parent == Some(above));
+        found.extend(children.map(|view| view.agent));
+        next = next.saturating_add(1);
+    }
+    found.into_iter().skip(1).rev().collect()
 }
 
 /// The ends of agents and subtasks that are open when their run ends, as when it was asked to stop before it was cut off.

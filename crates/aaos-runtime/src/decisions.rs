@@ -95,11 +95,13 @@ impl Run {
             .collect()
     }
 
-    /// Acts that were in doubt when their agents ended, one's or all, for whoever plans what is to be done next.
+    /// Acts that were in doubt when their agents ended, one's and those below it or all, for whoever decides what is to be
+    /// done next.
     pub(crate) fn left_in_doubt(&self, agent: Option<AgentId>) -> Vec<String> {
         let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         let left = view.unsettled.iter();
-        let left = left.filter(|one| agent.is_none_or(|agent| one.agent == agent));
+        let left =
+            left.filter(|one| agent.is_none_or(|above| self.is_or_is_below(one.agent, above)));
         left.filter_map(|one| match &one.what {
             WaitsFor::Doubt { args_preview, .. } => Some(format!(
                 "{} with {args_preview} may have happened, and nobody knows: do not do it again",

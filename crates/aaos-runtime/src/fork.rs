@@ -183,6 +183,7 @@ async fn begin(
     let journal = &shared.deps.journal;
     let time = first.time;
     let subject = first.subject;
+    let known = goals::begun(&first, Seq(0))?;
     let rest = rest.into_iter().map(|kind| Draft {
         time,
         subject,
@@ -190,10 +191,22 @@ async fn begin(
     });
     let all = std::iter::once(first).chain(rest).collect();
     journal.append(all, Durability::Durable).await?;
-    let Restored { run, begun, .. } = restore::restore(shared, id).await.map_err(invalid)?;
-    runtime.registry.enter(shared, &run);
-    resume::carry_on(shared, &runtime.registry, run, begun);
-    Ok(())
+    match restore::restore(shared, id).await {
+        Ok(Restored { run, begun, .. }) => {
+            runtime.registry.enter(shared, &run);
+            resume::carry_on(shared, &runtime.registry, run, begun);
+            Ok(())
+        }
+        Err(Failure::Journal { .. }) => {
+            // It is recorded, and goes on as soon as it can be read.
+            resume::later(shared, &runtime.registry, known);
+            Ok(())
+        }
+        Err(failure) => {
+            resume::give_up(shared, &runtime.registry, known, failure.clone()).await;
+            Err(invalid(failure))
+        }
+    }
 }
 
 pub(crate) fn invalid(failure: Failure) -> GoalError {

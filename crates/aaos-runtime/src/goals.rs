@@ -4,9 +4,10 @@ use crate::{
     classify,
     deps::{Deps, StartError},
     limits,
-    models::{self, Models},
+    models::Models,
     planner,
     progress::Begun,
+    record::Who,
     recover::{self, Earlier},
     registry::Registry,
     resume,
@@ -19,6 +20,7 @@ use aaos_core::{
     event::{Draft, Event, Fork, Kind, Mode, RunState, RunView, Seq, Subject},
     failure::{Failure, LimitKind},
     id::{GrantId, RunId, SubtaskId},
+    model::ModelRef,
     plan::Plan,
     time::Span,
 };
@@ -61,6 +63,11 @@ impl Runtime {
     #[must_use]
     pub fn runs_open(&self) -> usize {
         self.registry.count()
+    }
+
+    /// Shows runs no more whose content was erased.
+    pub fn forget(&self, erased: &[RunId]) {
+        erased.iter().for_each(|run| self.registry.forget(*run));
     }
 
     /// Takes no more goals, suspends every run, gives what is in flight `grace` to write its receipt, and records the
@@ -191,7 +198,7 @@ impl Runtime {
 /// # Errors
 /// `Invalid`.
 pub(crate) fn models_named(text: &str) -> Result<Models, GoalError> {
-    models::parse(text)
+    ModelRef::parse(text)
         .map(|model| Models::all(&model))
         .ok_or_else(|| GoalError::Invalid {
             problem: format!(
@@ -237,16 +244,21 @@ pub(crate) fn fresh(
     seq: Seq,
     first: Draft,
 ) -> Result<Run, GoalError> {
+    let view = begun(&first, seq)?;
+    Ok(Run::new(Arc::clone(shared), id, terms, view))
+}
+
+/// What is known of a run by its first event.
+pub(crate) fn begun(first: &Draft, seq: Seq) -> Result<RunView, GoalError> {
     let first = Event {
         seq,
         time: first.time,
         subject: first.subject,
-        kind: first.kind,
+        kind: first.kind.clone(),
     };
-    let view = RunView::begin(&first).ok_or_else(|| GoalError::Unavailable {
+    RunView::begin(&first).ok_or_else(|| GoalError::Unavailable {
         reason: "the run's first event is not one".to_owned(),
-    })?;
-    Ok(Run::new(Arc::clone(shared), id, terms, view))
+    })
 }
 
 #[async_trait]
@@ -303,14 +315,21 @@ impl Goals for Runtime {
 
     async fn stop(&self, run: RunId, operator: u32) -> Result<(), GoalError> {
         let open = self.open(run).await?;
-        let _held = open.hold().ok_or(GoalError::Ended(run))?;
-        let asked = open
-            .record(crate::record::Who::RUN, Kind::RunStopRequested { operator })
-            .await;
-        open.ending.end(Failure::Stopped);
-        asked.map(drop).map_err(|failure| GoalError::Unavailable {
-            reason: failure.to_string(),
-        })
+        // The run's end waits for it; whoever asked need not.
+        let held = open.hold().ok_or(GoalError::Ended(run))?;
+        let stopping = self.shared.tasks.spawn(async move {
+            let _held = held;
+            let requested = vec![Kind::RunStopRequested { operator }];
+            let asked = open.record_all(Who::RUN, requested, Durability::Durable);
+            let asked = asked.await;
+            open.ending.end(Failure::Stopped);
+            asked.map(drop)
+        });
+        let unavailable = |reason: String| GoalError::Unavailable { reason };
+        stopping
+            .await
+            .map_err(|error| unavailable(error.to_string()))?
+            .map_err(|failure| unavailable(failure.to_string()))
     }
 
     fn watch(&self, run: RunId, after: Seq) -> Watch {

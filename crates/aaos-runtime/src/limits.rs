@@ -77,8 +77,11 @@ pub(crate) const PREVIEW_MAX: Span = Span::from_secs(10);
 /// Longest the bell may take for one act.
 pub(crate) const BELL_MAX: Span = Span::from_secs(30);
 
-/// How often in a row a run is taken up again without getting further. More, and it is the run that brings the daemon
-/// down.
+/// Events read at a time to see whether a run got further: the first few mostly say so.
+pub(crate) const EVENTS_LOOKED_AT: usize = 16;
+
+/// How often in a row a run is taken up again without getting further, unless it waits for the operator. More, and it is
+/// the run that brings the daemon down.
 pub(crate) const RECOVERIES_MAX: u32 = 100;
 
 /// How long whoever asks for a run that is being put together again waits for it; a long record takes a second.

@@ -34,13 +34,3 @@ impl Models {
         }
     }
 }
-
-/// Reads `provider/model`; a model's own name may hold further slashes.
-pub(crate) fn parse(text: &str) -> Option<ModelRef> {
-    let (provider, model) = text.split_once('/')?;
-    let named = !provider.is_empty() && !model.is_empty();
-    named.then(|| ModelRef {
-        provider: provider.to_owned(),
-        model: model.to_owned(),
-    })
-}

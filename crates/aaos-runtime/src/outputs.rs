@@ -25,6 +25,10 @@ impl From<Missing> for Failure {
     }
 }
 
+/// What an agent is told of a declared file that is missing.
+const UNWRITTEN: &str = "nothing was written";
+const ABSENT: &str = "there is no such file";
+
 /// The output an agent's last words and files make, or what is missing of it; recorded, unless the record has it.
 ///
 /// # Errors
@@ -44,7 +48,7 @@ pub(crate) async fn check(
         Expected::Text => Ok(Value::text(words.trim())),
         Expected::Json => json(words),
         Expected::File(path) => {
-            if let Some(known) = known(run, task, path) {
+            if let Some(known) = known(run, task, path, hands) {
                 return Ok(known);
             }
             file(path, hands).await
@@ -73,7 +77,7 @@ pub(crate) async fn check(
 }
 
 /// What the record says of a declared file, if it says anything.
-fn known(run: &Run, task: &Task, path: &str) -> Option<Result<Value, Missing>> {
+fn known(run: &Run, task: &Task, path: &str, hands: &Hands) -> Option<Result<Value, Missing>> {
     let line = Some(task.agent);
     let told = |kind: &Kind| {
         matches!(
@@ -94,7 +98,8 @@ fn known(run: &Run, task: &Task, path: &str) -> Option<Result<Value, Missing>> {
         Some(_) => None,
         None if run.past.is_used_up(line) => None,
         // A child's missing file is not recorded; that its line goes on says that the file was.
-        None => Some(Err(missing("there is no such file".to_owned()))),
+        None if !hands.has_changed() => Some(Err(missing(UNWRITTEN.to_owned()))),
+        None => Some(Err(missing(ABSENT.to_owned()))),
     }
 }
 
@@ -120,14 +125,14 @@ async fn file(path: &str, hands: &Hands) -> Result<Value, Missing> {
     };
     if !hands.has_changed() {
         // What lies there is someone else's.
-        return Err(missing("nothing was written".to_owned()));
+        return Err(missing(UNWRITTEN.to_owned()));
     }
     match hands.inspect(path).await {
         Ok(Some(bytes)) => Ok(Value::Artifact {
             path: path.to_owned(),
             bytes,
         }),
-        Ok(None) => Err(missing("there is no such file".to_owned())),
+        Ok(None) => Err(missing(ABSENT.to_owned())),
         Err(problem) => Err(missing(problem)),
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct ApprovalPast {
     pub(crate) rule: String,
     pub(crate) expires: Timestamp,
     pub(crate) asked: Timestamp,
+    /// Digest of what the operator is shown.
+    pub(crate) shown: String,
     pub(crate) answer: Option<Answer>,
     pub(crate) expired: bool,
 }
@@ -202,7 +204,7 @@ impl Past {
         loop {
             let (model, tokens, cost, request) = match line.pop_front() {
                 None => return Ok(None),
-                // Counted beside the failure it belongs to.
+                // Of a request of which the record says nothing more here.
                 Some(Kind::ModelAbandoned { .. }) => continue,
                 Some(Kind::BudgetRefused { limit, allowed, .. }) => {
                     return Ok(Some(Exchange::Failed(Failure::Limit {
@@ -227,7 +229,11 @@ impl Past {
                 // Counted as spent already; it was asked again after that, or is now.
                 Some(Kind::ModelAbandoned { .. }) => continue,
                 Some(Kind::ModelReplied { reply, .. }) => Exchange::Replied { request, reply },
-                Some(Kind::ModelFailed { failure }) => Exchange::Failed(failure),
+                Some(Kind::ModelFailed { failure }) => {
+                    // What that may have cost was counted with it.
+                    line.pop_front_if(|next| matches!(next, Kind::ModelAbandoned { .. }));
+                    Exchange::Failed(failure)
+                }
                 Some(other) => return Err(otherwise("a model's answer", &other)),
             }));
         }
@@ -323,6 +329,7 @@ impl CallPast {
                 input_hash,
                 rule,
                 expires,
+                body,
                 ..
             } => {
                 self.approval = Some(ApprovalPast {
@@ -330,6 +337,7 @@ impl CallPast {
                     rule: rule.clone(),
                     expires: *expires,
                     asked: event.time,
+                    shown: body.clone(),
                     answer: None,
                     expired: false,
                 });

@@ -28,6 +28,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use tokio_util::task::TaskTracker;
 
 /// What a tool that runs in the daemon is handed.
 pub(crate) fn daemon_side(caller: &Caller<'_>, call: CallId, gate: Arc<CallGate>) -> Powers {
@@ -40,6 +41,7 @@ pub(crate) fn daemon_side(caller: &Caller<'_>, call: CallId, gate: Arc<CallGate>
         approve: caller.task.manifest.approve.clone(),
         gate: Arc::clone(&gate),
         started: AtomicU64::new(0),
+        siblings: caller.hands.children().clone(),
     };
     Powers::none(call, gate).with_spawn(Arc::new(spawn))
 }
@@ -59,6 +61,8 @@ struct RunSpawn {
     gate: Arc<CallGate>,
     /// Children started so far.
     started: AtomicU64,
+    /// The parent's children; it does not end before they have.
+    siblings: TaskTracker,
 }
 
 #[async_trait]
@@ -75,10 +79,9 @@ impl Spawn for RunSpawn {
         // A task of its own, which gives back what it holds also when nobody waits for it; the run does.
         let _told_to_end = self.told_to_end(&child_role, &task.ending);
         let (run, agent) = (Arc::clone(&self.run), task.agent);
-        let running = self
-            .run
-            .children
-            .spawn(async move { agent::perform(&run, task).await });
+        let child = async move { agent::perform(&run, task).await };
+        let child = self.siblings.track_future(child);
+        let running = self.run.children.spawn(child);
         let ended = running.await.unwrap_or(Err(Failure::Interrupted));
         if let Err(why @ (Failure::Journal { .. } | Failure::Unrecoverable { .. })) = &ended {
             // Nobody can say what the child has done, so nobody goes on from it.

@@ -238,10 +238,13 @@ impl Progress {
             .outputs
             .iter()
             .map(|(id, value)| format!("{id} finished: {}", value.describe()));
-        let failures = self
-            .failures
-            .iter()
-            .map(|(id, failure)| format!("{id} failed: {failure}"));
+        let failures = self.failures.iter().map(|(id, failure)| match failure {
+            // Which of several things it lacked first depends on the moment.
+            Failure::Dependency { .. } => {
+                format!("{id} was not begun: something it needs did not succeed")
+            }
+            failure => format!("{id} failed: {failure}"),
+        });
         let mut problems = vec![
             format!("the previous plan failed at {failed}: {plan}"),
             "keep finished subtasks exactly as they are, same id, role, task and params; change what failed".to_owned(),

@@ -309,8 +309,23 @@ pub(crate) async fn operator_of(shared: &Shared, run: RunId) -> Result<Option<u3
         ..Filter::default()
     };
     let first = shared.deps.journal.read(&filter, Seq(0), 1).await?;
-    Ok(first.first().and_then(|event| match event.kind {
-        Kind::RunSubmitted { operator, .. } => Some(operator),
+    match first.first().map(|event| &event.kind) {
+        Some(Kind::RunSubmitted { operator, .. }) => Ok(Some(*operator)),
+        Some(Kind::Erased { .. }) => eraser_of(shared, run).await,
+        _ => Ok(None),
+    }
+}
+
+/// Who had a run erased, and answers for what it cost: whose it was went with what was said.
+async fn eraser_of(shared: &Shared, run: RunId) -> Result<Option<u32>, JournalError> {
+    let filter = Filter {
+        run: Some(run),
+        kinds: vec!["content_erased".to_owned()],
+        ..Filter::default()
+    };
+    let erased = shared.deps.journal.read(&filter, Seq(0), 1).await?;
+    Ok(erased.first().and_then(|event| match event.kind {
+        Kind::ContentErased { operator, .. } => operator,
         _ => None,
     }))
 }

@@ -8,7 +8,7 @@ use aaos_core::{
     failure::Failure,
     id::{AgentId, CallId},
 };
-use aaos_ports::{Durability, JournalError};
+use aaos_ports::{Digest, Durability, JournalError};
 use std::{
     collections::BTreeSet,
     pin::Pin,
@@ -51,6 +51,14 @@ pub(crate) fn journal_failure(error: &JournalError) -> Failure {
     Failure::Journal {
         message: error.to_string(),
     }
+}
+
+/// Whether what was to be read is gone, rather than out of reach.
+pub(crate) const fn is_gone(error: &JournalError) -> bool {
+    matches!(
+        error,
+        JournalError::NoBlob(_) | JournalError::Damaged { .. }
+    )
 }
 
 /// Acts whose intent is recorded and whose end is not: model requests and calls. One that goes on by parts, or that
@@ -247,12 +255,15 @@ impl Run {
         }
     }
 
-    /// Records what ended where nobody could wait for the journal.
+    /// Records what ended where nobody could wait for the journal. What cannot be recorded is owed still.
     pub(crate) async fn record_owed(&self) -> Result<(), Failure> {
-        for (who, kind) in self.owed.take() {
-            self.record(who, kind).await?;
+        if self.owed.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        // Every append begins with what is owed.
+        let nothing_more = Vec::new();
+        let recorded = self.append(Who::RUN, nothing_more, Durability::Durable);
+        recorded.await.map(drop)
     }
 
     /// Records of acts that were cut off with an earlier daemon, an agent's or all, that they are in doubt, if nobody has
@@ -289,6 +300,26 @@ impl Run {
             }
             _ => false,
         }
+    }
+
+    /// A stored body.
+    ///
+    /// # Errors
+    /// What `gone` makes of it if it is; `Journal` if it cannot be read now. The run is suspended with that, and goes on
+    /// when it can.
+    pub(crate) async fn body(
+        &self,
+        digest: String,
+        gone: impl FnOnce(String) -> Failure,
+    ) -> Result<Vec<u8>, Failure> {
+        let body = self.shared.deps.journal.get(&Digest(digest)).await;
+        body.map_err(|error| {
+            if is_gone(&error) {
+                return gone(error.to_string());
+            }
+            self.suspend();
+            journal_failure(&error)
+        })
     }
 
     /// Stores a body and answers with its digest.

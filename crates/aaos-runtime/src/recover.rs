@@ -66,11 +66,11 @@ pub(crate) async fn recover(shared: &Shared) -> Result<Earlier, StartError> {
 }
 
 /// Records of one run that it is being taken up again by the daemon that had begun it, and answers with what is known of
-/// it and how often that was tried since it last got further.
+/// it. No daemon has ended, so none counts as having ended.
 ///
 /// # Errors
 /// The journal's; then it is not.
-pub(crate) async fn again(shared: &Shared, run: RunId) -> Result<(RunView, u32), JournalError> {
+pub(crate) async fn again(shared: &Shared, run: RunId) -> Result<RunView, JournalError> {
     let Some(view) = whole(shared, run).await? else {
         return Err(JournalError::Closed);
     };
@@ -87,10 +87,10 @@ pub(crate) async fn again(shared: &Shared, run: RunId) -> Result<(RunView, u32),
     })
     .await?;
     let attempt = attempt(shared, run, recovering).await?;
-    let mut open = [(view, attempt)];
+    let mut open = [(view, attempt.saturating_sub(1).max(1))];
     announce(shared, &mut open).await?;
-    let [again] = open;
-    Ok(again)
+    let [(view, _)] = open;
+    Ok(view)
 }
 
 /// Everything that is known of one run.
@@ -156,16 +156,32 @@ async fn attempt(
         run: Some(run),
         ..Filter::default()
     };
-    // Of the events that follow, one at most says that it went on; any further one is progress.
-    let after = shared.deps.journal.read(&filter, since, 2).await?;
-    let got_further = after
-        .iter()
-        .any(|event| !matches!(event.kind, Kind::RunResumed { .. }));
-    Ok(if got_further {
-        1
-    } else {
-        attempts.saturating_add(1)
-    })
+    let mut after = since;
+    loop {
+        let journal = &shared.deps.journal;
+        let page = journal
+            .read(&filter, after, limits::EVENTS_LOOKED_AT)
+            .await?;
+        if page.iter().any(|event| is_further(&event.kind)) {
+            return Ok(1);
+        }
+        match page.last() {
+            Some(event) if page.len() == limits::EVENTS_LOOKED_AT => after = event.seq,
+            _ => return Ok(attempts.saturating_add(1)),
+        }
+    }
+}
+
+/// Whether a run has got further with this event, rather than only to where it was.
+const fn is_further(kind: &Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::RunResumed { .. }
+            | Kind::ToolRepeated { .. }
+            | Kind::WorkerStarted { .. }
+            | Kind::WorkerRefused { .. }
+            | Kind::WorkerLost { .. }
+    )
 }
 
 /// Records of every open run that it is being taken up again.

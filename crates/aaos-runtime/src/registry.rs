@@ -82,6 +82,13 @@ impl Registry {
         self.changed.send_replace(());
     }
 
+    /// What was said in a run that is over was erased: it is shown no more.
+    pub(crate) fn forget(&self, id: RunId) {
+        let mut runs = self.runs();
+        runs.ended.remove(&id);
+        runs.order.retain(|known| *known != id);
+    }
+
     /// A run that goes on; one that is being put together again is waited for.
     pub(crate) async fn find(&self, id: RunId) -> Option<Arc<Run>> {
         let mut changed = self.changed.subscribe();

@@ -7,7 +7,7 @@
 use crate::{
     fork, limits,
     progress::Begun,
-    record::{Who, journal_failure},
+    record::{Who, is_gone, journal_failure},
     run::Run,
     shared::Shared,
     terms::Terms,
@@ -17,7 +17,7 @@ use aaos_core::{
     failure::Failure,
     id::{AgentId, CallId, GrantId, RunId, SubtaskId},
 };
-use aaos_ports::Filter;
+use aaos_ports::{Filter, JournalError};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError},
@@ -34,7 +34,7 @@ pub(crate) struct Restored {
 /// Puts a run together again.
 ///
 /// # Errors
-/// `Unrecoverable` if its terms cannot be read, `Journal` if its events cannot.
+/// `Unrecoverable` if its terms or part of its record are gone or damaged, `Journal` if they cannot be read now.
 pub(crate) async fn restore(shared: &Arc<Shared>, id: RunId) -> Result<Restored, Failure> {
     let filter = Filter {
         run: Some(id),
@@ -48,7 +48,7 @@ pub(crate) async fn restore(shared: &Arc<Shared>, id: RunId) -> Result<Restored,
             .journal
             .read(&filter, after, limits::EVENTS_PAGE)
             .await
-            .map_err(|error| journal_failure(&error))?;
+            .map_err(|error| unreadable(&error))?;
         for event in &page {
             match &mut restoring {
                 Some(restoring) => restoring.take_up(event),
@@ -69,6 +69,16 @@ pub(crate) async fn restore(shared: &Arc<Shared>, id: RunId) -> Result<Restored,
         begun: restoring.begun,
         stopping: restoring.stopping,
     })
+}
+
+fn unreadable(error: &JournalError) -> Failure {
+    if !is_gone(error) {
+        return journal_failure(error);
+    }
+    Failure::Unrecoverable {
+        problem: error.to_string(),
+        next_step: "Submit the goal again; `agentd audit verify` shows what is damaged".to_owned(),
+    }
 }
 
 /// A run while its events are taken up.
@@ -139,6 +149,9 @@ impl Restoring {
         subtask: Option<&SubtaskId>,
         parent: Option<AgentId>,
     ) {
+        if let (Some(agent), Some(parent)) = (event.subject.agent, parent) {
+            self.run.remember_parent(agent, parent);
+        }
         let owner = subtask.or_else(|| self.owners.get(&parent?)).cloned();
         if let (Some(agent), Some(owner)) = (event.subject.agent, owner) {
             self.owners.insert(agent, owner);

@@ -7,7 +7,8 @@
 use crate::{
     carry, limits,
     past::Past,
-    record::Who,
+    progress::Begun,
+    record::{Who, journal_failure},
     recover,
     registry::{self, Registry},
     restore::{self, Restored},
@@ -44,26 +45,45 @@ pub(crate) async fn resume_all(
 }
 
 async fn resume(shared: &Arc<Shared>, registry: &Arc<Registry>, view: RunView, attempt: u32) {
-    let restored = if attempt > limits::RECOVERIES_MAX {
-        Err(Failure::Unrecoverable {
-            problem: format!(
-                "the daemon ended {} times in a row while it was taken up again",
-                attempt - 1
-            ),
-            next_step: "Submit the goal again; the daemon's own messages say why it ended"
-                .to_owned(),
-        })
-    } else {
-        restore::restore(shared, view.run).await
+    if attempt <= limits::RECOVERIES_MAX || waits(shared, view.run).await {
+        return put_together(shared, registry, view, limits::RETAKE_WAIT_MIN).await;
+    }
+    let failure = Failure::Unrecoverable {
+        problem: format!(
+            "the daemon ended {} times in a row while it was taken up again, and it got no further",
+            attempt.saturating_sub(1)
+        ),
+        next_step: format!(
+            "The daemon's own messages say why it ended. `agentd fork {} --at SUBTASK` begins a run with what had \
+             finished before a subtask",
+            view.run
+        ),
     };
-    match restored {
-        Ok(restored) => go_on(shared, registry, restored).await,
+    give_up(shared, registry, view, failure).await;
+}
+
+/// Whether a run waits for the operator: it gets no further by itself, whatever ends its daemons. One that cannot be read
+/// may.
+async fn waits(shared: &Shared, run: RunId) -> bool {
+    let waits = |view: RunView| !view.waiting.is_empty() || view.parked.is_some();
+    let known = recover::whole(shared, run).await;
+    known.map_or(true, |view| view.is_some_and(waits))
+}
+
+/// Puts a run together again and carries it on. One that cannot be read now is tried again after `wait`.
+async fn put_together(shared: &Arc<Shared>, registry: &Arc<Registry>, view: RunView, wait: Span) {
+    match restore::restore(shared, view.run).await {
+        Ok(restored) => go_on(shared, registry, restored, wait).await,
+        Err(Failure::Journal { message }) => {
+            tracing::warn!(run = %view.run, %message, "the run waits for the journal");
+            retake(shared, registry, view.run, None, wait);
+        }
         Err(failure) => give_up(shared, registry, view, failure).await,
     }
 }
 
 /// Enters a run that was put together again, and carries it on.
-pub(crate) async fn go_on(shared: &Arc<Shared>, registry: &Arc<Registry>, restored: Restored) {
+async fn go_on(shared: &Arc<Shared>, registry: &Arc<Registry>, restored: Restored, wait: Span) {
     let Restored {
         run,
         begun,
@@ -83,7 +103,7 @@ pub(crate) async fn go_on(shared: &Arc<Shared>, registry: &Arc<Registry>, restor
     if let Err(failure) = run.record(Who::RUN, resumed).await {
         tracing::warn!(run = %run.id, %failure, "that the run goes on could not be recorded");
     }
-    carry_on(shared, registry, run, begun);
+    carry(shared, registry, run, begun, wait);
 }
 
 /// Lets a run be carried out, from wherever it is, by a task of the runtime's.
@@ -91,46 +111,84 @@ pub(crate) fn carry_on(
     shared: &Arc<Shared>,
     registry: &Arc<Registry>,
     run: Arc<Run>,
-    begun: crate::progress::Begun,
+    begun: Begun,
 ) {
+    carry(shared, registry, run, begun, limits::RETAKE_WAIT_MIN);
+}
+
+/// The same; if the journal holds it up soon, it is taken up again after `wait`.
+fn carry(shared: &Arc<Shared>, registry: &Arc<Registry>, run: Arc<Run>, begun: Begun, wait: Span) {
     let (shared, registry) = (Arc::clone(shared), Arc::clone(registry));
     let tasks = shared.tasks.clone();
     tasks.spawn(async move {
         Arc::clone(&run).perform(begun).await;
-        if run.is_suspended() {
-            retake(&shared, &registry, &run).await;
+        if !run.is_suspended() {
+            return registry.end(&run.summary());
+        }
+        registry.recover(run.summary());
+        let for_long = run.patience.worked() > limits::RETAKE_WAIT_MAX;
+        let wait = if for_long {
+            limits::RETAKE_WAIT_MIN
         } else {
-            registry.end(&run.summary());
+            wait
+        };
+        let id = run.id;
+        retake(&shared, &registry, id, Some(run), wait);
+    });
+}
+
+/// Takes a run up again that the journal holds up, as soon as it can be read and recorded; ever later if that goes on.
+/// One that is suspended because the daemon goes away is left to the next. `owing` is the run as it went on here: what it
+/// could not record is recorded first.
+fn retake(
+    shared: &Arc<Shared>,
+    registry: &Arc<Registry>,
+    run: RunId,
+    owing: Option<Arc<Run>>,
+    mut wait: Span,
+) {
+    let (shared, registry) = (Arc::clone(shared), Arc::clone(registry));
+    let tasks = shared.tasks.clone();
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                biased;
+                () = shared.draining.cancelled() => return,
+                () = tokio::time::sleep(wait.as_duration()) => {}
+            }
+            wait = Span::from_micros(wait.micros().saturating_mul(2)).min(limits::RETAKE_WAIT_MAX);
+            match take_again(&shared, run, owing.as_deref()).await {
+                Ok(view) => return put_together(&shared, &registry, view, wait).await,
+                Err(failure) => {
+                    tracing::warn!(%run, %failure, "the run waits for the journal");
+                }
+            }
         }
     });
 }
 
-/// Takes a run up again that was suspended because the journal took nothing, as soon as it takes something. One that is
-/// suspended because the daemon goes away is left to the next.
-async fn retake(shared: &Arc<Shared>, registry: &Arc<Registry>, run: &Arc<Run>) {
-    registry.recover(run.summary());
-    let mut wait = limits::RETAKE_WAIT_MIN;
-    loop {
-        tokio::select! {
-            biased;
-            () = shared.draining.cancelled() => return,
-            () = tokio::time::sleep(wait.as_duration()) => {}
-        }
-        match recover::again(shared, run.id).await {
-            // Boxed because what goes on may come here again.
-            Ok((view, attempt)) => {
-                return Box::pin(resume(shared, registry, view, attempt)).await;
-            }
-            Err(error) => {
-                tracing::warn!(run = %run.id, %error, "the run waits for the journal");
-            }
-        }
-        wait = Span::from_micros(wait.micros().saturating_mul(2)).min(limits::RETAKE_WAIT_MAX);
+async fn take_again(shared: &Shared, id: RunId, owing: Option<&Run>) -> Result<RunView, Failure> {
+    if let Some(run) = owing {
+        run.record_owed().await?;
     }
+    let again = recover::again(shared, id).await;
+    again.map_err(|error| journal_failure(&error))
+}
+
+/// Takes up a run later that is recorded and could not be read.
+pub(crate) fn later(shared: &Arc<Shared>, registry: &Arc<Registry>, known: RunView) {
+    let run = known.run;
+    registry.recover(known);
+    retake(shared, registry, run, None, limits::RETAKE_WAIT_MIN);
 }
 
 /// Ends a run that cannot be put together again.
-async fn give_up(shared: &Shared, registry: &Registry, known: RunView, failure: Failure) {
+pub(crate) async fn give_up(
+    shared: &Shared,
+    registry: &Registry,
+    known: RunView,
+    failure: Failure,
+) {
     if let Err(error) = record_end(shared, known.run, &failure).await {
         tracing::error!(run = %known.run, %error, "the end of the run could not be recorded");
     }

@@ -76,6 +76,8 @@ pub(crate) struct Run {
     causes: Mutex<BTreeMap<Line, Seq>>,
     /// What is in flight.
     pub(crate) flight: Arc<Flight>,
+    /// Who started whom.
+    parents: Mutex<BTreeMap<AgentId, AgentId>>,
 }
 
 /// Whose line of events: a call's, its agent's, or the run's own.
@@ -125,6 +127,7 @@ impl Run {
             roll: Roll::default(),
             causes,
             flight: Arc::default(),
+            parents: Mutex::default(),
         }
     }
 
@@ -203,6 +206,21 @@ impl Run {
             .remove(&(who.agent, who.call));
     }
 
+    /// Remembers that an agent was started by another.
+    pub(crate) fn remember_parent(&self, agent: AgentId, parent: AgentId) {
+        let mut parents = self.parents.lock().unwrap_or_else(PoisonError::into_inner);
+        parents.insert(agent, parent);
+    }
+
+    /// Whether an agent is this one, or was started by it over any number of steps.
+    pub(crate) fn is_or_is_below(&self, agent: AgentId, above: AgentId) -> bool {
+        let parents = self.parents.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = std::iter::successors(Some(agent), |here| parents.get(here).copied());
+        // A record that tells of a circle ends nowhere else.
+        line.take(parents.len().saturating_add(1))
+            .any(|here| here == above)
+    }
+
     /// Whether an agent has been entered and is not gone.
     pub(crate) fn knows_agent(&self, agent: AgentId) -> bool {
         let causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,7 +240,7 @@ impl Run {
             .as_deref()
             .filter(|_| rung == 0 && self.submit.model.is_none());
         pinned
-            .and_then(crate::models::parse)
+            .and_then(ModelRef::parse)
             .unwrap_or_else(|| self.models.of(escalate::class_at(role, rung)).clone())
     }
 

@@ -3,7 +3,11 @@
 //!
 //! Refuses: terms that are not there or cannot be read. A run is never carried out under guessed ones.
 
-use crate::{models::Models, shared::Shared};
+use crate::{
+    models::Models,
+    record::{is_gone, journal_failure},
+    shared::Shared,
+};
 use aaos_core::{failure::Failure, role::Role};
 use aaos_ports::{Digest, JournalError, Submit};
 use serde::{Deserialize, Serialize};
@@ -36,10 +40,16 @@ impl Terms {
     /// The terms with this digest.
     ///
     /// # Errors
-    /// `Unrecoverable`: they are gone, damaged, or of another version.
+    /// `Unrecoverable`: they are gone, damaged, or of another version; `Journal`: they cannot be read now.
     pub(crate) async fn load(shared: &Shared, digest: &str) -> Result<Self, Failure> {
         let body = shared.deps.journal.get(&Digest(digest.to_owned())).await;
-        let body = body.map_err(|error| unreadable(&error.to_string()))?;
+        let body = body.map_err(|error| {
+            if is_gone(&error) {
+                unreadable(&error.to_string())
+            } else {
+                journal_failure(&error)
+            }
+        })?;
         serde_json::from_slice(&body).map_err(|error| unreadable(&error.to_string()))
     }
 }

@@ -603,3 +603,154 @@ async fn what_an_agent_has_to_ask_for_its_children_have_to_ask_for_too() {
     world.end_of(id).await;
     assert_eq!(act.done(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_approved_and_would_do_something_else_by_now_is_asked_about_again() {
+    let diff = |before: &str| {
+        Ok(Some(Preview::Diff {
+            path: "/home/op/a.md".to_owned(),
+            diff: "-one\n+two\n".to_owned(),
+            before: Some(before.to_owned()),
+        }))
+    };
+    for (kill, last) in [(false, yes()), (true, yes()), (false, no("leave it"))] {
+        let act = final_act().showing(diff("as it was"));
+        let mut world = asking(&act, &["one"]).start().await;
+        let id = world.submit().await;
+        let first = waiting(&world, id).await;
+        let changed = act.clone().showing(diff("as it is"));
+        say(&world, id, &first, yes()).await;
+        let second = loop {
+            let waiting = waiting(&world, id).await;
+            if waiting.what != first.what {
+                break waiting;
+            }
+        };
+        assert_eq!((first.call, act.begun()), (second.call, 0));
+        if kill {
+            let journal = world.journal.killed();
+            world = asking(&changed, &["one"]).journal(journal).start().await;
+        }
+        say(&world, id, &second, last.clone()).await;
+        let told = world.end_of(id).await;
+        assert_eq!(act.done(), u32::from(last == yes()));
+        assert_eq!((told.count(asked), told.count(answered)), (2, 2));
+        assert!(told.has(|kind| matches!(kind, Kind::ApprovalRequested { again: Some(_), .. })));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_approved_ahead_by_one_rule_is_still_asked_about_by_another() {
+    let one = one_act();
+    let fetching = world(move |request, _| {
+        Ok(answer(
+            request,
+            &one,
+            &|_, request| match told(request).len() {
+                before @ (0..=2) => {
+                    let page = ["kept/1", "kept/2", "secret"].get(before).unwrap();
+                    calls(&[(
+                        "web_fetch",
+                        json!({ "url": format!("https://kept.example/{page}") }),
+                    )])
+                }
+                _ => says(&told(request).join("\n")),
+            },
+        ))
+    });
+    let rules = [
+        "http: GET https://kept.example/",
+        "http: GET https://kept.example/secret",
+    ];
+    let world = fetching
+        .ask(move |submit| submit.approve = rules.map(rule).to_vec())
+        .start()
+        .await;
+    let id = world.submit().await;
+    let hour = Answer::Approve {
+        always: Some(Span::from_secs(3_600)),
+    };
+    say(&world, id, &waiting(&world, id).await, hour).await;
+    let secret = waiting(&world, id).await;
+    let named = matches!(&secret.what, WaitsFor::Approval { rule, .. } if rule.contains("secret"));
+    assert!(named, "{secret:?}");
+    say(&world, id, &secret, yes()).await;
+    assert_eq!(world.end_of(id).await.count(asked), 2);
+}
+
+/// A program that sends a request which its arguments do not tell.
+struct Program(aaos_core::tool::ToolSpec);
+
+#[async_trait::async_trait]
+impl aaos_ports::AnyTool for Program {
+    fn spec(&self) -> &aaos_core::tool::ToolSpec {
+        &self.0
+    }
+
+    fn needs(&self, _: &serde_json::Value) -> Result<Vec<aaos_core::capability::Need>, ToolError> {
+        Ok(Vec::new())
+    }
+
+    async fn call(
+        &self,
+        _: serde_json::Value,
+        powers: &aaos_ports::Powers,
+    ) -> Result<aaos_ports::ToolOutput, ToolError> {
+        let request = aaos_ports::power::HttpRequest {
+            method: "GET".to_owned(),
+            url: "https://kept.example/".parse().unwrap(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            bytes_max: 9,
+            deadline: Span::from_secs(9),
+        };
+        let refused = match powers.http(request).await {
+            Err(aaos_ports::PowerError::Denied { axis, .. }) => axis,
+            _ => "no".to_owned(),
+        };
+        Ok(aaos_ports::ToolOutput {
+            json: json!({ "refused": refused }),
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_answers_for_a_program_answers_for_what_it_does_also_ahead() {
+    use aaos_core::tool::Power;
+    let program = || {
+        let mut spec = final_act().tool().spec().clone();
+        spec.powers = vec![Power::Exec, Power::Http];
+        Arc::new(Program(spec))
+    };
+    for (rules, refused) in [
+        (&["tool: act", "http: GET https://kept.example/"][..], "no"),
+        (&["http: GET https://kept.example/"], "approval"),
+    ] {
+        let one = one_act();
+        let running = world(move |request, _| {
+            Ok(answer(
+                request,
+                &one,
+                &|_, request| match told(request).len() {
+                    0 | 1 => calls(&[("act", json!({ "word": "run" }))]),
+                    _ => says(&told(request).join(" ")),
+                },
+            ))
+        });
+        let world = running
+            .tool(program())
+            .ask(move |submit| submit.approve = rules.iter().map(|text| rule(text)).collect())
+            .start()
+            .await;
+        let id = world.submit().await;
+        if rules.len() > 1 {
+            let hour = Answer::Approve {
+                always: Some(Span::from_secs(3_600)),
+            };
+            say(&world, id, &waiting(&world, id).await, hour).await;
+        }
+        let told = world.end_of(id).await;
+        let each = format!("{{\"refused\":\"{refused}\"}}");
+        assert_eq!(told.text(), format!("{each} {each}"));
+    }
+}

@@ -62,28 +62,13 @@ fn dollars(cost: u64) -> Raise {
     }
 }
 
-/// The first refusal for this limit: what is allowed, used and wanted.
-fn refused(told: &Told, kind: LimitKind) -> (u64, u64, u64) {
-    let found = told.kinds().find_map(|event| match event {
-        Kind::BudgetRefused {
-            limit,
-            allowed,
-            used,
-            wanted,
-        } if *limit == kind => Some((*allowed, *used, *wanted)),
-        _ => None,
-    });
-    found.unwrap_or_else(|| panic!("nothing was refused for {kind:?}: {:#?}", told.tags()))
-}
-
 async fn spending(world: &World, run: Option<RunId>) -> Vec<Spending> {
     let since = Timestamp::default();
     world.runtime.spending(run, since).await.unwrap()
 }
 
 fn sum(rows: &[Spending]) -> Usage {
-    rows.iter()
-        .fold(Usage::default(), |sum, row| sum.plus(row.usage))
+    rows.iter().map(|row| row.usage).sum()
 }
 
 /// The most that was spent and in flight at one time, as the record tells it.
@@ -163,7 +148,7 @@ async fn a_runaway_stops_at_the_reserved_limit_to_the_micro_dollar_and_says_wher
         }
     );
     let spent = RunView::fold(&told.events).unwrap().usage;
-    let (allowed, used, wanted) = refused(&told, LimitKind::Cost);
+    let (allowed, used, wanted) = told.refused(LimitKind::Cost);
     assert_eq!((allowed, wanted), (LIMIT, 10));
     assert!(
         spent.cost.0 <= LIMIT && spent.cost.0 + wanted > LIMIT,
@@ -388,7 +373,7 @@ async fn depth_is_not_waited_for() {
         .run()
         .await;
     assert_eq!((told.text(), parkings(&told)), ("done", 0));
-    assert_eq!(refused(&told, LimitKind::Depth), (1, 0, 2));
+    assert_eq!(told.refused(LimitKind::Depth), (1, 0, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -563,7 +548,7 @@ async fn answers_that_break_off_again_and_again_stop_at_the_limit() {
         .run()
         .await;
     assert_eq!(costs(&told), [10; 5]);
-    assert_eq!(refused(&told, LimitKind::Cost), (55, 50, 10));
+    assert_eq!(told.refused(LimitKind::Cost), (55, 50, 10));
     assert!(most_committed(&told.events) <= 55);
 }
 
@@ -643,7 +628,7 @@ async fn a_role_has_a_budget_of_its_own_and_another_role_goes_on() {
     };
     assert_eq!(told.subtask_failure("a"), &expected);
     assert!(told.has(|kind| matches!(kind, Kind::SubtaskCompleted { subtask, outcome: Outcome::Succeeded { .. } } if subtask.as_str() == "b")));
-    assert_eq!(refused(&told, LimitKind::RoleCost), (30, 21, 10));
+    assert_eq!(told.refused(LimitKind::RoleCost), (30, 21, 10));
 }
 
 #[tokio::test(start_paused = true)]
@@ -690,7 +675,7 @@ async fn an_operators_runs_share_a_day_and_the_next_day_is_another() {
         limit: 40,
     };
     assert_eq!(told.failure(), &expected);
-    assert_eq!(refused(&told, LimitKind::OperatorDayCost), (40, 35, 10));
+    assert_eq!(told.refused(LimitKind::OperatorDayCost), (40, 35, 10));
     let other = Submit {
         operator: 2000,
         ..first.goal("the same, for somebody else")
@@ -783,4 +768,26 @@ async fn a_raise_of_something_else_leaves_a_run_that_is_out_of_time_parked() {
     world.runtime.resume(id, more, 7).await.unwrap();
     let told = world.end_of(id).await;
     assert_eq!((told.text(), parkings(&told)), ("done", 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_could_not_be_recorded_holds_nothing_of_the_day() {
+    let builder = by_turns(busy(0)).role(tireless(10)).configure(day(15));
+    let world = builder.start().await;
+    world.journal.break_at("model_requested", false);
+    assert_eq!(world.run().await.text(), "done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_recorded_at_once_counts_once_for_the_day() {
+    let builder = || by_turns(busy(0)).role(tireless(10));
+    // What was in flight counts at its worst, then it is asked again.
+    let world = builder().configure(day(20)).start().await;
+    world.journal.break_at("model_replied", false);
+    assert_eq!(world.run().await.text(), "done");
+    // Each answer breaks off once, which has to be paid for.
+    let world = builder().broken_off(1).configure(day(30)).start().await;
+    world.journal.break_at("model_abandoned", false);
+    let told = world.run().await;
+    assert_eq!((told.text(), costs(&told)), ("done", vec![10, 10]));
 }

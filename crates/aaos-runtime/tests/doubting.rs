@@ -394,3 +394,232 @@ async fn a_planner_is_told_what_may_have_happened_before_it_plans_again() {
         plans[1]
     );
 }
+
+fn post() -> Need {
+    Need::Http {
+        method: "POST".to_owned(),
+        url: "https://pay.example/charge".parse().unwrap(),
+    }
+}
+
+/// Where requests to one address are sent again under their key, by an agent that may send them for so long.
+fn paying(until: &'static str) -> impl Fn(Builder) -> Builder {
+    move |builder| {
+        let role = json!({ "name": "generalist", "summary": "s", "prompt": "p",
+            "capabilities": ["inherit: tool", "inherit: http"] });
+        builder
+            .role(role)
+            .grants(&[
+                "tool: *",
+                &format!("http: POST https://pay.example/{until}"),
+            ])
+            .configure(|config| {
+                config.effects_keyed = vec!["http: POST https://pay.example/".parse().unwrap()];
+            })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repetition_that_does_not_come_about_says_nothing_of_the_act_before_it() {
+    for first in [Turn::Hangs { done: true }, Turn::Lost { done: true }] {
+        let turns = [&[first][..], &[Turn::NoWorker; 4]].concat();
+        let act = Act::new(Effect::Irreversible, Recovery::Keyed)
+            .going(&turns)
+            .needing(post());
+        let (world, id) = if matches!(first, Turn::Hangs { .. }) {
+            killed(&act, paying("")).await
+        } else {
+            let world = paying("")(acting(&act, &["one"])).start().await;
+            let id = world.submit().await;
+            (world, id)
+        };
+        let doubt = waiting(&world, id).await;
+        let WaitsFor::Doubt { why, .. } = &doubt.what else {
+            panic!("{doubt:?}")
+        };
+        assert!(why.contains("no worker took the call"), "{why}");
+        settle(&world, id, &doubt, Settlement::Done).await;
+        let told = world.end_of(id).await;
+        assert!(told.text().contains("it happened"), "{}", told.text());
+        assert_eq!((act.done(), told.count(repeated)), (1, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repetition_whose_right_has_ended_says_nothing_of_the_act_before_it() {
+    let act = hanging(Effect::Irreversible, Recovery::Keyed, true).needing(post());
+    let short = paying(" {until=1970-01-01T00:10:00Z}");
+    let world = short(acting(&act, &["one"])).start().await;
+    let id = world.submit().await;
+    while act.begun() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let next = short(acting(&act, &["one"])).journal(world.journal.killed());
+    let next = next.later(Span::from_secs(700)).start().await;
+    let told = next.end_of(id).await;
+    assert!(told.text().contains("not known"), "{}", told.text());
+    assert_eq!(act.begun(), 1);
+}
+
+/// A world whose agent lets a child act, and says what it was told.
+fn helped(act: &Act) -> Builder {
+    let one = one_act();
+    let helper = json!({ "name": "helper", "summary": "s", "prompt": "p", "capabilities": ["inherit: tool"] });
+    let start = json!({ "role": "helper", "task": "help", "params": {} });
+    world(move |request, _| {
+        Ok(answer(
+            request,
+            &one,
+            &|name, request| match (name, told(request).len()) {
+                ("help", 0) => calls(&[("act", json!({ "word": "one" }))]),
+                ("help", _) => says("helped"),
+                (_, 0) => calls(&[("spawn_agent", start.clone())]),
+                _ => says(&told(request).join("\n")),
+            },
+        ))
+    })
+    .role(helper)
+    .tool(act.tool())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_planner_is_told_what_a_child_may_have_done_however_long_that_takes_to_record() {
+    let act = hanging(Effect::Irreversible, Recovery::ByEffect, true);
+    let hasty = json!({ "name": "generalist", "summary": "s", "prompt": "p",
+        "capabilities": ["inherit: tool", "inherit: spawn"], "limits": { "wall_clock_s": 20 } });
+    let world = helped(&act).role(hasty).start().await;
+    world.journal.hold_at("effect_in_doubt");
+    let id = world.submit().await;
+    world.journal.holding().await;
+    tokio::time::sleep(std::time::Duration::from_secs(100)).await;
+    world.journal.release();
+    world.end_of(id).await;
+    let plans: Vec<String> = world
+        .requests()
+        .iter()
+        .filter(|request| matches!(request.purpose, Purpose::Plan { .. }))
+        .map(|request| format!("{:?}", request.messages))
+        .collect();
+    assert!(
+        plans[1].contains("act with") && plans[1].contains("do not do it again"),
+        "{}",
+        plans[1]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_child_was_cut_off_in_is_in_doubt_before_a_parent_goes_on_without_it() {
+    let act = hanging(Effect::Irreversible, Recovery::ByEffect, true);
+    let short = ["tool: *", "spawn: * {until=1970-01-01T00:10:00Z}"];
+    let world = helped(&act).grants(&short).start().await;
+    let id = world.submit().await;
+    while act.begun() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let next = helped(&act).grants(&short).journal(world.journal.killed());
+    let next = next.later(Span::from_secs(700)).start().await;
+    let told = next.end_of(id).await;
+    assert!(
+        told.text().contains("do not do it again"),
+        "{}",
+        told.text()
+    );
+    let asked = |kind: &Kind| matches!(kind, Kind::ModelRequested { .. });
+    let last = told
+        .kinds()
+        .collect::<Vec<_>>()
+        .iter()
+        .rposition(|kind| asked(kind));
+    assert!(Some(told.at(doubted)) < last);
+    assert_eq!((act.begun(), told.count(doubted)), (1, 1));
+    assert_eq!(next.view(id).await.unsettled.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_repeated_act_takes_every_daemon_down_is_given_up() {
+    let act =
+        Act::new(Effect::Idempotent, Recovery::ByEffect).going(&[Turn::Hangs { done: false }; 300]);
+    let mut world = acting(&act, &["one"]).start().await;
+    let id = world.submit().await;
+    for life in 1..200 {
+        while act.begun() < life && !world.view(id).await.state.is_final() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        if act.begun() < life {
+            break;
+        }
+        let next = acting(&act, &["one"]).journal(world.journal.killed());
+        world = next.start().await;
+    }
+    let told = world.end_of(id).await;
+    assert!(
+        matches!(told.failure(), Failure::Unrecoverable { next_step, .. } if next_step.contains("fork")),
+        "{:?}",
+        told.outcome
+    );
+    assert_eq!(act.begun(), 101);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parent_is_told_what_anybody_below_it_may_have_done() {
+    let act = hanging(Effect::Irreversible, Recovery::ByEffect, true);
+    let one = one_act();
+    let start = |role: &str, task: &str| {
+        let child = json!({ "role": role, "task": task, "params": {} });
+        calls(&[("spawn_agent", child)])
+    };
+    let world = world(move |request, _| {
+        Ok(answer(
+            request,
+            &one,
+            &|name, request| match (name, told(request).len()) {
+                ("below", 0) => calls(&[("act", json!({ "word": "one" }))]),
+                ("between", 0) => start("generalist", "below"),
+                (_, 0) => start("hasty", "between"),
+                _ => says(&told(request).join("\n")),
+            },
+        ))
+    });
+    let hasty = json!({ "name": "hasty", "summary": "s", "prompt": "p",
+        "capabilities": ["inherit: tool", "inherit: spawn", "inherit: file_read", "inherit: file_write", "inherit: http"],
+        "limits": { "wall_clock_s": 20 } });
+    let (_, told) = world.tool(act.tool()).role(hasty).run().await;
+    assert!(
+        told.text().contains("do not do it again"),
+        "{}",
+        told.text()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parent_whose_right_to_start_a_child_is_taken_back_is_told_what_it_may_have_done() {
+    let act = hanging(Effect::Irreversible, Recovery::ByEffect, true);
+    let world = helped(&act).start().await;
+    let id = world.submit().await;
+    while act.begun() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let grant = world.grant(id, "spawn: *").await;
+    let revoking = world.runtime.revoke(id, grant, OPERATOR);
+    let in_time = tokio::time::timeout(std::time::Duration::from_secs(1), revoking).await;
+    in_time.unwrap().unwrap();
+    let told = world.end_of(id).await;
+    assert!(
+        told.text().contains("do not do it again"),
+        "{}",
+        told.text()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_for_the_operator_is_not_given_up_however_often_the_daemon_ends() {
+    let act = hanging(Effect::Irreversible, Recovery::ByEffect, true);
+    let (mut world, id) = killed(&act, |builder| builder).await;
+    for _ in 0..110 {
+        waiting(&world, id).await;
+        let next = acting(&act, &["one"]).journal(world.journal.killed());
+        world = next.start().await;
+    }
+    settle(&world, id, &waiting(&world, id).await, Settlement::Done).await;
+    assert!(world.end_of(id).await.text().contains("it happened"));
+}

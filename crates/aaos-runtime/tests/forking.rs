@@ -343,3 +343,12 @@ async fn a_fork_asks_about_what_is_asked_about_by_then() {
     });
     assert_eq!((asked.await.as_str(), changes(&world)), ("change", done));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fork_that_is_recorded_and_cannot_be_read_at_once_goes_on_when_it_can() {
+    let (world, told) = story().run().await;
+    // The other run's record is read first, then the fork's own.
+    world.journal.fail_reads(1, 1);
+    let fork = world.runtime.fork(order(told.id, "last", 0)).await.unwrap();
+    assert_eq!(world.end_of(fork).await.text(), told.text());
+}

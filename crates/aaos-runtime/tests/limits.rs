@@ -34,19 +34,6 @@ fn turns_take(seconds: u64) -> impl Fn(&Request) -> Duration {
     }
 }
 
-fn refused(told: &Told, kind: LimitKind) -> (u64, u64, u64) {
-    let found = told.kinds().find_map(|event| match event {
-        Kind::BudgetRefused {
-            limit,
-            allowed,
-            used,
-            wanted,
-        } if *limit == kind => Some((*allowed, *used, *wanted)),
-        _ => None,
-    });
-    found.unwrap_or_else(|| panic!("nothing was refused for {kind:?}: {:#?}", told.tags()))
-}
-
 #[tokio::test(start_paused = true)]
 async fn tool_calls_stop_exactly_at_the_limit() {
     let (world, told) = planned(one_act(), runaway)
@@ -56,7 +43,7 @@ async fn tool_calls_stop_exactly_at_the_limit() {
         .await;
     assert_eq!(told.failure(), &over(LimitKind::Calls, 7));
     assert_eq!(world.acts.all().len(), 7);
-    assert_eq!(refused(&told, LimitKind::Calls), (7, 7, 1));
+    assert_eq!(told.refused(LimitKind::Calls), (7, 7, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,7 +57,7 @@ async fn tokens_stop_before_the_request_that_might_go_over() {
         .run()
         .await;
     assert_eq!(told.failure(), &over(LimitKind::Tokens, 20_000));
-    let (allowed, used, wanted) = refused(&told, LimitKind::Tokens);
+    let (allowed, used, wanted) = told.refused(LimitKind::Tokens);
     assert!(used <= allowed && used + wanted > allowed);
     assert_eq!(
         used,
@@ -92,7 +79,7 @@ async fn money_stops_before_the_request_that_might_go_over() {
         .run()
         .await;
     assert_eq!(told.failure(), &over(LimitKind::Cost, 16_484));
-    let (allowed, used, wanted) = refused(&told, LimitKind::Cost);
+    let (allowed, used, wanted) = told.refused(LimitKind::Cost);
     assert!(used <= allowed && used + wanted > allowed && wanted == 16_300);
     assert_eq!(used, world.requests().len() as u64 * USAGE.cost.0);
 }
@@ -123,7 +110,7 @@ async fn agents_stop_exactly_at_the_limit() {
         told.count(|kind| matches!(kind, Kind::AgentSpawned { .. })),
         4
     );
-    assert_eq!(refused(&told, LimitKind::Agents), (4, 4, 1));
+    assert_eq!(told.refused(LimitKind::Agents), (4, 4, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,7 +140,7 @@ async fn children_stop_exactly_at_the_fan_out() {
         )),
         3
     );
-    assert_eq!(refused(&told, LimitKind::FanOut), (3, 3, 1));
+    assert_eq!(told.refused(LimitKind::FanOut), (3, 3, 1));
     assert!(told.has(|kind| matches!(kind, Kind::ToolResult { success: false, result_preview, .. } if result_preview.contains("all the children"))));
 }
 
@@ -181,7 +168,7 @@ async fn children_of_children_stop_exactly_at_the_depth() {
         told.count(|kind| matches!(kind, Kind::AgentSpawned { .. })),
         3
     );
-    assert_eq!(refused(&told, LimitKind::Depth).0, 2);
+    assert_eq!(told.refused(LimitKind::Depth).0, 2);
 }
 
 #[tokio::test(start_paused = true)]

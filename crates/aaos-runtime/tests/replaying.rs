@@ -534,3 +534,42 @@ async fn what_was_approved_and_what_was_denied_is_so_again() {
     assert_eq!((replayed.divergence, replayed.ends_at), (None, None));
     assert_eq!(replayed.results, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn uses_that_calls_took_on_their_way_are_taken_again() {
+    let page = "https://example.org/";
+    let one = one_act();
+    let (world, told) = world(move |request, before| {
+        Ok(answer(request, &one, &|_, request| match before {
+            0 => calls(&[("web_crawl", json!({ "url": page, "times": 3, "secs": 0 }))]),
+            1 => calls(&[("web_fetch", json!({ "url": page }))]),
+            _ => says(&last_results(request)[0].text),
+        }))
+    })
+    .grants(&["tool: *", "http: GET * {uses=3}"])
+    .run()
+    .await;
+    assert!(told.text().contains("refused (uses)"), "{}", told.text());
+    assert_eq!(quietly(&world, told.id).await.divergence, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn which_of_two_failures_came_first_changes_nothing() {
+    let doomed = plan(&[talk("x", &[]), talk("y", &[]), talk("z", &["x", "y"])]);
+    let slow = |request: &Request| match &request.purpose {
+        Purpose::Turn {
+            subtask: Some(id), ..
+        } if id.as_str() == "x" => Duration::from_secs(9),
+        _ => Duration::ZERO,
+    };
+    let (world, told) = planned(doomed, |_, _| says("CANNOT: never"))
+        .delay(slow)
+        .run()
+        .await;
+    let asked = world.requests();
+    let plans = asked
+        .iter()
+        .filter(|request| matches!(request.purpose, Purpose::Plan { .. }));
+    assert_eq!(plans.count(), 2, "it was planned again");
+    assert_eq!(quietly(&world, told.id).await.divergence, None);
+}

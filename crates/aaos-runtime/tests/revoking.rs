@@ -415,3 +415,25 @@ async fn nothing_begins_after_a_revocation_has_returned_whenever_it_comes() {
         assert_eq!(told.text(), "done");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_that_could_not_be_recorded_holds_when_the_run_goes_on() {
+    let world = making(vec![
+        ("wait", json!({ "secs": 60 })),
+        ("echo", json!({ "message": "x" })),
+    ])
+    .start()
+    .await;
+    let id = world.submit().await;
+    world.until(id, invoked("wait")).await;
+    begun(&world, "wait begins").await;
+    let grant = world.grant(id, "tool: *").await;
+    world.journal.break_at("capability_revoked", false);
+    let refused = world.runtime.revoke(id, grant, OPERATOR).await;
+    assert!(matches!(refused, Err(GoalError::Unavailable { .. })));
+    let told = world.end_of(id).await;
+    assert_eq!(world.acts.all(), ["wait begins"]);
+    assert!(told.has(|kind| matches!(kind, Kind::RunRecovering { .. })));
+    assert!(told.has(|kind| matches!(kind, Kind::CapabilityDenied { tool, axis, .. } if tool == "echo" && axis == "revoked")));
+    assert!(told.has(|kind| matches!(kind, Kind::CapabilityRevoked { grant: named, operator: Some(OPERATOR), .. } if *named == grant)));
+}

@@ -300,3 +300,42 @@ async fn a_submission_that_cannot_be_recorded_is_no_run() {
     assert_eq!(world.runtime.runs_open(), 0);
     assert!(world.requests().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_the_journal_holds_up_again_and_again_is_tried_ever_less_and_never_given_up() {
+    let world = calling("echo", json!({ "message": "x" })).start().await;
+    world.journal.refuse(Some("agent_spawned"));
+    let id = world.submit().await;
+    tokio::time::sleep(Duration::from_secs(2 * 3_600)).await;
+    let taken_up = |kind: &&Kind| matches!(kind, Kind::RunRecovering { .. });
+    let tried = world.kinds(id).iter().filter(taken_up).count();
+    assert!((101..=250).contains(&tried), "{tried}");
+    world.journal.refuse(None);
+    assert_eq!(world.end_of(id).await.text(), "done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_is_sure_before_it_is_acknowledged_and_holds_without_whoever_asked() {
+    let world = planned(plan(&[talk("a", &[])]), |name, _| says(name))
+        .delay(|_| Duration::from_secs(600))
+        .start()
+        .await;
+    let id = world.submit().await;
+    world
+        .until(id, |kind| {
+            matches!(kind, Kind::ModelRequested { .. }).then_some(())
+        })
+        .await;
+    world.journal.hold_at("run_stop_requested");
+    tokio::select! {
+        biased;
+        asked = world.runtime.stop(id, 1000) => panic!("it is not recorded: {asked:?}"),
+        () = world.journal.holding() => {}
+    }
+    world.journal.release();
+    let told = world.end_of(id).await;
+    assert_eq!(told.failure(), &Failure::Stopped);
+    let asked = told.at(|kind| matches!(kind, Kind::RunStopRequested { .. }));
+    let sure = world.journal.sure(told.events[asked].seq);
+    assert_eq!(sure, Durability::Durable);
+}

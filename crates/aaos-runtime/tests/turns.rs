@@ -307,3 +307,50 @@ async fn a_role_with_an_unknown_scaffold_cannot_start() {
         matches!(told.failure(), Failure::Unready { problems } if problems[0].contains("dance") && problems[0].contains("fetch"))
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_whose_summary_broke_off_goes_on_after_a_kill() {
+    let working = || {
+        world(|request, _| match request.purpose {
+            Purpose::Summarise => Err(fault(ProviderFault::Server).billed()),
+            _ => Ok(answer(request, &one_act(), &|_, request| {
+                long_work(calls_made(request))
+            })),
+        })
+        .role(talkative(700))
+    };
+    let first = working().start().await;
+    let id = first.submit().await;
+    let mut left_out = 0;
+    let dropped = |kind: &Kind| {
+        left_out += usize::from(matches!(kind, Kind::ContextSummarizationFailed { .. }));
+        (left_out == 1 && matches!(kind, Kind::ToolResult { .. })).then_some(())
+    };
+    first.until(id, dropped).await;
+    let second = working().journal(first.journal.killed()).start().await;
+    let told = second.end_of(id).await;
+    assert_eq!(told.text(), "finished");
+}
+
+/// How many calls an agent of `long_work` has made, by the last one's own words.
+fn calls_made(request: &Request) -> usize {
+    let last = request
+        .messages
+        .iter()
+        .rev()
+        .find_map(|message| match message {
+            Message::Assistant { blocks } => blocks.iter().find_map(|block| match block {
+                Block::ToolCall(call) => Some(format!("{:?}", call.input)),
+                _ => None,
+            }),
+            _ => None,
+        });
+    let digits = |text: String| -> String {
+        let from = text.find(|c: char| c.is_ascii_digit()).unwrap();
+        text[from..]
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect()
+    };
+    last.map_or(0, |text| digits(text).parse::<usize>().unwrap() + 1)
+}

@@ -17,7 +17,7 @@ use aaos_core::{
     time::Timestamp,
     tool::ToolSpec,
 };
-use aaos_ports::{Delta, DeltaSink, Digest, Durability, ProviderError, Retry};
+use aaos_ports::{Delta, DeltaSink, Durability, ProviderError, Retry};
 use async_trait::async_trait;
 use std::sync::{
     Mutex, PoisonError,
@@ -89,8 +89,8 @@ async fn answered(run: &Run, reply: String) -> Result<Reply, Failure> {
         problem,
         next_step: "Submit the goal again; `agentd audit verify` shows what is damaged".to_owned(),
     };
-    let body = run.shared.deps.journal.get(&Digest(reply)).await;
-    let body = body.map_err(|error| unrecoverable(format!("a model's reply is gone: {error}")))?;
+    let gone = |why| unrecoverable(format!("a model's reply is gone: {why}"));
+    let body = run.body(reply, gone).await?;
     serde_json::from_slice(&body)
         .map_err(|error| unrecoverable(format!("a model's reply cannot be read: {error}")))
 }
@@ -169,9 +169,20 @@ impl<'a> Held<'a> {
         })
     }
 
-    /// Counts what it cost.
-    fn settle(mut self, usage: Usage) {
-        self.close(Some(usage));
+    /// Counts what it cost in the run's books. The purse counts it when it is told.
+    fn settle(mut self, usage: Usage) -> Spent<'a> {
+        let (run, agent) = (self.run, self.who.agent);
+        let hold = self.set_aside.take().map(|(reservation, hold)| {
+            run.ledger().settle(reservation, usage);
+            run.park.wake();
+            hold
+        });
+        Spent {
+            run,
+            agent,
+            hold,
+            usage,
+        }
     }
 
     /// Gives it back: it cost nothing.
@@ -227,6 +238,33 @@ impl<'a> Held<'a> {
     }
 }
 
+/// What a request cost, on its way into the journal. Nobody who stops waiting for that stops it.
+struct Spent<'a> {
+    run: &'a Run,
+    agent: Option<AgentId>,
+    hold: Option<Hold>,
+    usage: Usage,
+}
+
+impl Spent<'_> {
+    /// It could not be told: whoever goes on with the run finds the intent without an end, and counts that.
+    fn untold(mut self) {
+        if let Some(hold) = self.hold.take() {
+            let purse = &self.run.shared.purse;
+            purse.leave(self.run.id, self.agent, hold);
+        }
+    }
+}
+
+impl Drop for Spent<'_> {
+    fn drop(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            let shared = &self.run.shared;
+            shared.purse.settle(shared.now(), hold, self.usage);
+        }
+    }
+}
+
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         if self.set_aside.is_none() {
@@ -268,8 +306,12 @@ fn reserve(
 pub(crate) struct Owed(Mutex<Vec<(Who, Kind)>>);
 
 impl Owed {
-    fn add(&self, who: Who, kind: Kind) {
+    pub(crate) fn add(&self, who: Who, kind: Kind) {
         self.all().push((who, kind));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all().is_empty()
     }
 
     fn all(&self) -> std::sync::MutexGuard<'_, Vec<(Who, Kind)>> {
@@ -351,7 +393,10 @@ async fn record_intent(
         Durability::Durable
     };
     held.sent = true;
-    run.record_all(who, vec![requested], sure).await.map(drop)
+    let recorded = run.record_all(who, vec![requested], sure).await;
+    // Nothing is sent of which there is no record.
+    held.sent = recorded.is_ok();
+    recorded.map(drop)
 }
 
 fn unwritten(error: &serde_json::Error) -> Failure {
@@ -381,11 +426,13 @@ async fn record_reply(
         model: request.model.clone(),
         usage: reply.usage,
     };
-    // From here to the journal nobody can be stopped, so what is counted is also told.
-    held.settle(reply.usage);
-    run.record_all(who, vec![replied, spent], Durability::Ordered)
-        .await
-        .map(drop)
+    let counted = held.settle(reply.usage);
+    let recorded = run.record_all(who, vec![replied, spent], Durability::Ordered);
+    let recorded = recorded.await;
+    if recorded.is_err() {
+        counted.untold();
+    }
+    recorded.map(drop)
 }
 
 /// Records that no answer came, with what that may have cost.
@@ -408,9 +455,17 @@ async fn record_failed(
     } else {
         held.release();
     }
-    run.record_all(who, kinds, Durability::Ordered)
-        .await
-        .map(drop)
+    record_spent(run, who, kinds).await
+}
+
+/// Records events that end with what counts as spent. If that cannot be told now, it is owed: it is counted already.
+async fn record_spent(run: &Run, who: Who, kinds: Vec<Kind>) -> Result<(), Failure> {
+    let spent = kinds.last().cloned();
+    let recorded = run.record_all(who, kinds, Durability::Ordered).await;
+    if let (Err(_), Some(abandoned @ Kind::ModelAbandoned { .. })) = (&recorded, spent) {
+        run.owed.add(who, abandoned);
+    }
+    recorded.map(drop)
 }
 
 /// Asks the provider, recording and paying for its attempts as they are made. None if an attempt failed that may have
@@ -458,8 +513,7 @@ async fn pay_again(held: &mut Held<'_>, retry: Retry, digest: &str) -> Result<bo
     }
     let amounts = held.amounts();
     let abandoned = held.abandon();
-    run.record_all(who, vec![retried, abandoned], Durability::Ordered)
-        .await?;
+    record_spent(run, who, vec![retried, abandoned]).await?;
     if held.renew(amounts).is_err() {
         return Ok(false);
     }

@@ -19,6 +19,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 /// An agent's tools and its worker.
 pub(crate) struct Hands {
@@ -26,6 +27,8 @@ pub(crate) struct Hands {
     pub(crate) tools: Vec<ToolSpec>,
     /// Its worker, unless none of its tools needs one.
     post: Option<Post>,
+    /// Agents that it started.
+    children: TaskTracker,
     /// Calls in flight that change something.
     changing: watch::Sender<u32>,
     turns: AtomicU32,
@@ -67,6 +70,7 @@ impl Hands {
         Ok(Self {
             tools,
             post,
+            children: TaskTracker::new(),
             changing: watch::Sender::new(0),
             turns: AtomicU32::new(0),
             changes: AtomicU32::new(0),
@@ -117,6 +121,17 @@ impl Hands {
         let tether = post.worker().await.map_err(|failure| failure.to_string())?;
         let inspected = tether.worker().inspect(path).await;
         inspected.map_err(|error| error.to_string())
+    }
+
+    /// Agents that it started and that are not gone.
+    pub(crate) const fn children(&self) -> &TaskTracker {
+        &self.children
+    }
+
+    /// Waits until every agent that it started is gone.
+    pub(crate) async fn gone(&self) {
+        self.children.close();
+        self.children.wait().await;
     }
 
     /// Marks a call that changes something as in flight.

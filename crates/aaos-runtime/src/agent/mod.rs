@@ -97,9 +97,11 @@ where
     F: for<'a> FnOnce(&'a Arc<Run>, &'a Task, &'a Hands) -> Work<'a> + Send,
 {
     let begun = run.past.has_begun(task.agent);
-    if let Some(StopReason::Failed { failure }) = run.past.end_of(task.agent) {
-        return Err(failure);
-    }
+    let over = match run.past.end_of(task.agent) {
+        Some(StopReason::Failed { failure }) => return Err(failure),
+        Some(StopReason::Complete) => true,
+        None => false,
+    };
     if task.ending.has_ended() && !begun {
         return Err(task.ending.why());
     }
@@ -113,16 +115,27 @@ where
                 let value = working.await?;
                 hands.ready().await.map(|()| value)
             });
+            if over {
+                // All of it is recorded, its end too: it is told what it came to, and neither time nor a stop ends it again.
+                let told = whole.await;
+                run.forget_agent(task.agent);
+                return told;
+            }
             let result = timed(run, &task, &hands, limit, whole).await;
+            // They were told to end with it. What they leave in doubt is known before it has ended.
+            hands.gone().await;
             let turns = hands.turns();
             drop(hands);
             Hands::give_back(run, &task).await;
-            let unseen = match &result {
-                Err(_) if begun && !run.is_suspended() => run.record_unseen(Some(task.agent)).await,
+            let left = match &result {
+                Err(failure) if begun && !run.is_suspended() => {
+                    let unseen = run.record_unseen(Some(task.agent)).await;
+                    unseen.and(run.end_below(task.agent, failure).await)
+                }
                 _ => Ok(()),
             };
             let ended = record_end(run, &task, &result, turns).await;
-            unseen.and(ended).and(result)
+            left.and(ended).and(result)
         }
         Err(failure) => {
             Hands::give_back(run, &task).await;
@@ -140,6 +153,9 @@ where
 /// Enters the agent in the run's books, where one that goes on is already.
 async fn enter(run: &Run, task: &Task, begun: bool) -> Result<(), Failure> {
     run.remember_cause(Who::agent(task.agent), task.cause);
+    if let Some(parent) = task.payer(run) {
+        run.remember_parent(task.agent, parent);
+    }
     if begun {
         return Ok(());
     }

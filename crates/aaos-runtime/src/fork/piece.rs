@@ -8,6 +8,7 @@ use aaos_core::{
     failure::Failure,
     id::{AgentId, CallId, RunId, SubtaskId},
     lineage::Place,
+    plan::Plan,
 };
 use aaos_ports::GoalError;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,11 +61,13 @@ impl Link {
     fn of(run: RunId, fork: &Fork, events: Vec<Event>) -> Result<Self, Failure> {
         let absent = |what: &str| otherwise(format!("{} {what} `{}`", fork.run, fork.at));
         let view = RunView::fold(&events).ok_or_else(|| absent("has no record of"))?;
-        let agent = agent_of(run, &view, &fork.at).ok_or_else(|| absent("has no subtask"))?;
+        let last = view.plan.as_ref();
+        let agent = last.and_then(|plan| agent_of(run, plan, &fork.at));
+        let agent = agent.ok_or_else(|| absent("has no subtask"))?;
         let subtask = view.subtask(&fork.at);
         let other = subtask.and_then(|subtask| subtask.agent);
         let other = other.ok_or_else(|| absent("has not begun"))?;
-        let first = first_of(fork.run, &events, &fork.at);
+        let first = first_plan(&events).and_then(|plan| agent_of(fork.run, plan, &fork.at));
         let own = |event: &Event| event.subject.agent == Some(other);
         let above = view
             .forked
@@ -103,9 +106,8 @@ impl Link {
     }
 }
 
-/// The agent that carries out a subtask of a run's last plan when nothing came before that plan.
-fn agent_of(run: RunId, view: &RunView, at: &SubtaskId) -> Option<AgentId> {
-    let plan = view.plan.as_ref()?;
+/// The agent that carries out a subtask of this plan when nothing came before the plan.
+fn agent_of(run: RunId, plan: &Plan, at: &SubtaskId) -> Option<AgentId> {
     let position = plan.subtasks.iter().position(|known| known.id == *at)?;
     Some(run.agent(Place {
         plan: 0,
@@ -114,18 +116,11 @@ fn agent_of(run: RunId, view: &RunView, at: &SubtaskId) -> Option<AgentId> {
     }))
 }
 
-/// The same of a run's first plan.
-fn first_of(run: RunId, events: &[Event], at: &SubtaskId) -> Option<AgentId> {
-    let plan = events.iter().find_map(|event| match &event.kind {
+fn first_plan(events: &[Event]) -> Option<&Plan> {
+    events.iter().find_map(|event| match &event.kind {
         Kind::PlanProduced { plan, .. } => Some(plan),
         _ => None,
-    })?;
-    let position = plan.subtasks.iter().position(|known| known.id == *at)?;
-    Some(run.agent(Place {
-        plan: 0,
-        position: u32::try_from(position).ok()?,
-        attempt: 0,
-    }))
+    })
 }
 
 /// What is taken over while it is taken.

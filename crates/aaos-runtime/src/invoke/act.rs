@@ -120,7 +120,7 @@ pub(super) async fn carry_out(
             let (known, told) =
                 futures::join!(performed, record_connections(caller.run, who, &deed.gate));
             told?;
-            known?
+            settle::with_what_is_left(caller, &deed, known?).await
         }
     };
     let elapsed_ms = caller.run.shared.now().since(started).millis();

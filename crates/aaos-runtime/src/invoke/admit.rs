@@ -68,7 +68,7 @@ pub(super) async fn fingerprint(
 }
 
 /// The same digest, as the journal makes it, without keeping the arguments.
-fn digest(input: &serde_json::Value) -> Result<String, Failure> {
+pub(super) fn digest(input: &serde_json::Value) -> Result<String, Failure> {
     let canonical = serde_json::to_vec(input).map_err(|error| Failure::Journal {
         message: error.to_string(),
     })?;

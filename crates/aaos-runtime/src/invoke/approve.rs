@@ -1,7 +1,8 @@
 //! Stage four: a call that a rule names waits for a person, who is shown what it would do.
 //!
 //! The answer is for this call and these arguments, and holds once. What the agent holds is looked at before a person is
-//! asked, and again when the call is charged. Refuses: to ask twice what is asked already, also over a restart.
+//! asked, and again when the call is charged. What would happen is looked at again when a person has allowed it: if that
+//! is something else by now, they are asked anew. Refuses: to ask twice what is asked already, also over a restart.
 
 use super::{
     Caller, Stopped,
@@ -24,7 +25,7 @@ use aaos_core::{
     time::Timestamp,
     tool::Power,
 };
-use aaos_ports::{Durability, Question};
+use aaos_ports::{Digest, Durability, Question};
 use std::{collections::BTreeSet, sync::PoisonError};
 
 /// A call that nobody need be asked about, or that somebody has allowed.
@@ -35,6 +36,18 @@ struct Asked {
     rule: String,
     expires: Timestamp,
     asked: Timestamp,
+    /// Digest of what is shown.
+    shown: String,
+}
+
+/// What the rules in force say of a call.
+enum Ruled {
+    /// None names it.
+    Free,
+    /// What names it is approved ahead.
+    Ahead,
+    /// This rule has a person asked.
+    Ask(String),
 }
 
 pub(super) async fn approve(
@@ -56,32 +69,29 @@ pub(super) async fn approve(
             next_step: "Run it again, or `agentd fork` it from an earlier step".to_owned(),
         }));
     }
-    let rule = past
-        .as_ref()
-        .map(|past| past.rule.clone())
-        .or_else(|| wanted_by(caller, &counted));
-    guard(caller, &counted.call, rule.is_some());
-    let Some(rule) = rule else {
+    let ruled = match &past {
+        Some(past) => Ruled::Ask(past.rule.clone()),
+        None => ruled(caller, &counted.call),
+    };
+    guard(caller, &counted.call, !matches!(ruled, Ruled::Free));
+    let Ruled::Ask(rule) = ruled else {
         return Ok(Approved(counted));
     };
-    let word = match past {
-        Some(ApprovalPast {
-            answer: Some(answer),
-            ..
-        }) => Some(answer),
-        Some(ApprovalPast { expired: true, .. }) => None,
-        Some(past) => {
-            let asked = Asked {
-                rule,
-                expires: past.expires,
-                asked: past.asked,
-            };
-            answer(caller, who, &counted, asked).await?
+    let mut asked = match &past {
+        Some(past) => Asked::before(past),
+        None => ask(caller, who, &counted, rule, None).await?,
+    };
+    let mut known = past.and_then(Known::of);
+    let word = loop {
+        let word = match known.take() {
+            Some(Known(word)) => word,
+            None => answer(caller, who, &counted, &asked).await?,
+        };
+        let allowed = matches!(word, Some(Answer::Approve { .. }));
+        if !allowed || still_so(caller, &counted, &asked.shown).await {
+            break word;
         }
-        None => {
-            let asked = ask(caller, who, &counted, rule).await?;
-            answer(caller, who, &counted, asked).await?
-        }
+        asked = ask(caller, who, &counted, asked.rule, Some(CHANGED)).await?;
     };
     let tool = counted.call.tool.spec().name.as_str();
     match word {
@@ -94,9 +104,64 @@ pub(super) async fn approve(
     }
 }
 
+impl Asked {
+    /// What was asked before the daemon ended.
+    fn before(past: &ApprovalPast) -> Self {
+        Self {
+            rule: past.rule.clone(),
+            expires: past.expires,
+            asked: past.asked,
+            shown: past.shown.clone(),
+        }
+    }
+}
+
+/// What came of a request before the daemon ended: an answer, or none in time.
+struct Known(Option<Answer>);
+
+impl Known {
+    fn of(past: ApprovalPast) -> Option<Self> {
+        match past {
+            ApprovalPast {
+                answer: Some(answer),
+                ..
+            } => Some(Self(Some(answer))),
+            ApprovalPast { expired: true, .. } => Some(Self(None)),
+            _ => None,
+        }
+    }
+}
+
+/// Why somebody is asked again who has said yes.
+const CHANGED: &str = "what it would do has changed since it was approved";
+
+/// Whether an act would still do what was shown.
+async fn still_so(caller: &Caller<'_>, counted: &Counted, shown: &str) -> bool {
+    let journal = &caller.run.shared.deps.journal;
+    let body = journal.get(&Digest(shown.to_owned())).await;
+    let shown = body
+        .ok()
+        .and_then(|body| serde_json::from_slice(&body).ok());
+    match &shown {
+        Some(diff @ Preview::Diff { .. }) => diff.still_holds(&preview(caller, counted).await),
+        // Anything else is told by the arguments alone, and those are the same.
+        Some(_) => true,
+        None => false,
+    }
+}
+
+/// The same for a call that is taken up after it was cut off.
+pub(super) fn guard_again(caller: &Caller<'_>, call: &Authorized, asked: bool) {
+    guard(
+        caller,
+        call,
+        asked || matches!(ruled(caller, call), Ruled::Ahead),
+    );
+}
+
 /// Lets further needs of a call, which its arguments do not tell, be refused where a rule names them. Whoever is asked
 /// about a program answers for what it does; whoever is asked about a request, for that request alone.
-pub(super) fn guard(caller: &Caller<'_>, call: &Authorized, asked: bool) {
+fn guard(caller: &Caller<'_>, call: &Authorized, asked: bool) {
     if !(asked && call.tool.spec().powers.contains(&Power::Exec)) {
         call.in_flight.gate().guard_by(rules(caller));
     }
@@ -121,23 +186,27 @@ fn rules(caller: &Caller<'_>) -> Vec<Rule> {
         .collect()
 }
 
-/// The rule by which a call waits for a person, unless calls of its tool have been approved for a time.
-fn wanted_by(caller: &Caller<'_>, counted: &Counted) -> Option<String> {
-    let spec = counted.call.tool.spec();
-    let declared = counted.call.in_flight.gate().declared();
+/// Whether a rule has a person asked about a call: one that names it and is not approved ahead for its tool.
+fn ruled(caller: &Caller<'_>, call: &Authorized) -> Ruled {
+    let spec = call.tool.spec();
+    let declared = call.in_flight.gate().declared();
     let needs: Vec<_> = declared.into_iter().map(|(need, _)| need).collect();
-    let rule = rules(caller)
-        .into_iter()
-        .find(|rule| rule.applies(&spec.name, spec.effect, &needs))?;
     let now = caller.run.shared.now();
+    let naming = rules(caller)
+        .into_iter()
+        .filter(|rule| rule.applies(&spec.name, spec.effect, &needs));
+    let naming: Vec<String> = naming.map(|rule| rule.to_string()).collect();
     let view = caller
         .run
         .view
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    let until = view.approved_until.get(spec.name.as_str());
-    let approved = until.is_some_and(|until| now < *until);
-    (!approved).then(|| rule.to_string())
+    let ahead = |rule: &String| view.is_approved_ahead(spec.name.as_str(), rule, now);
+    match naming.iter().find(|rule| !ahead(rule)) {
+        Some(rule) => Ruled::Ask(rule.clone()),
+        None if naming.is_empty() => Ruled::Free,
+        None => Ruled::Ahead,
+    }
 }
 
 /// Records that a person is asked, with what they are shown.
@@ -146,6 +215,7 @@ async fn ask(
     who: Who,
     counted: &Counted,
     rule: String,
+    again: Option<&str>,
 ) -> Result<Asked, Stopped> {
     let preview = preview(caller, counted).await;
     let body = serde_json::to_vec(&preview).map_err(|error| Failure::Journal {
@@ -159,8 +229,9 @@ async fn ask(
         input_hash: counted.input_hash.clone(),
         rule: rule.clone(),
         preview: text::preview(&preview.line(), limits::PREVIEW_BYTES_MAX),
-        body,
+        body: body.clone(),
         expires,
+        again: again.map(str::to_owned),
     };
     caller
         .run
@@ -171,6 +242,7 @@ async fn ask(
         rule,
         expires,
         asked,
+        shown: body,
     })
 }
 
@@ -191,7 +263,7 @@ async fn answer(
     caller: &Caller<'_>,
     who: Who,
     counted: &Counted,
-    asked: Asked,
+    asked: &Asked,
 ) -> Result<Option<Answer>, Stopped> {
     let gate = counted.call.in_flight.gate();
     let mut seat = caller.run.desk.sit(counted.call.call, Matter::Approval);

@@ -186,8 +186,8 @@ async fn resume(
     };
     let valid = validate::validate(caller, call).map_err(refused)?;
     let authorized = authorize::take_up(caller, id, valid, &intent.grants).map_err(refused)?;
-    approve::guard(caller, &authorized, past.approval.is_some());
-    let input_hash = admit::fingerprint(caller, &authorized.input).await?;
+    approve::guard_again(caller, &authorized, past.approval.is_some());
+    let input_hash = admit::digest(&authorized.input)?;
     if input_hash != intent.input_hash {
         return Err(otherwise("its arguments are others now".to_owned()));
     }

@@ -9,7 +9,7 @@ use super::{
     gate::{CallGate, Looking},
 };
 use crate::{limits, powers};
-use aaos_core::{id::CallId, time::Span, tool::Placement};
+use aaos_core::{capability::Need, failure::Failure, id::CallId, time::Span, tool::Placement};
 use aaos_ports::{
     Act, AnyTool, Gate, PowerError, Powers, Question, ToolError, ToolOutput, WorkerCall,
 };
@@ -164,12 +164,24 @@ fn late(deed: &Deed, limit: Span) -> ToolError {
 pub(super) const REVOKED: &str =
     "the capability this rests on was revoked; finish with what you have left";
 
-/// A call that ended with its authority, before it did anything.
+/// A call that ended with its authority, before it did anything itself.
 pub(super) fn revoked(deed: &Deed) -> ToolError {
-    let tool = deed.tool.spec().name.clone();
     ToolError::Power(PowerError::Denied {
-        need: aaos_core::capability::Need::Tool(tool).to_string(),
+        need: need_of(deed),
         axis: "revoked".to_owned(),
         reason: REVOKED.to_owned(),
     })
+}
+
+/// Why what a call had started ends with the call's authority.
+pub(super) fn revoked_start(deed: &Deed) -> Failure {
+    Failure::Refused {
+        wanted: need_of(deed),
+        axis: "revoked".to_owned(),
+        reason: "the capability this rests on was revoked".to_owned(),
+    }
+}
+
+fn need_of(deed: &Deed) -> String {
+    Need::Tool(deed.tool.spec().name.clone()).to_string()
 }

@@ -7,7 +7,7 @@ use aaos_core::{
     failure::Failure,
     model::{Arguments, ToolCall},
 };
-use aaos_ports::{Digest, ToolOutput};
+use aaos_ports::ToolOutput;
 
 use crate::past::{CallPast, End};
 
@@ -24,7 +24,7 @@ pub(super) async fn recall(
     let counted = past.intent.is_some() || past.approval.is_some();
     match end {
         End::Result { success, output } => {
-            let repeats = match count(caller, call, counted).await? {
+            let repeats = match count(caller, call, counted)? {
                 Some(Verdict::Warn(count)) => Some(count),
                 _ => None,
             };
@@ -49,25 +49,22 @@ pub(super) async fn recall(
                 **event,
                 Kind::ToolRepeatGuardFired { .. } | Kind::BudgetRefused { .. }
             );
-            count(caller, call, counted || guarded).await?;
+            count(caller, call, counted || guarded)?;
             refused(call, event)
         }
     }
 }
 
-/// Tells the repeat guard of a call that it was told of then.
-async fn count(
-    caller: &Caller<'_>,
-    call: &ToolCall,
-    counted: bool,
-) -> Result<Option<Verdict>, Failure> {
+/// Tells the repeat guard of a call that it was told of then. Nothing is waited for before that: calls of one reply are
+/// counted in the order in which they stand there.
+fn count(caller: &Caller<'_>, call: &ToolCall, counted: bool) -> Result<Option<Verdict>, Failure> {
     let Arguments::Json(input) = &call.input else {
         return Ok(None);
     };
     if !counted {
         return Ok(None);
     }
-    let input_hash = admit::fingerprint(caller, input).await?;
+    let input_hash = admit::digest(input)?;
     Ok(Some(admit::seen(caller, &call.name, &input_hash)))
 }
 
@@ -102,9 +99,8 @@ fn refused(call: &ToolCall, event: &Kind) -> Result<Answer, Failure> {
 }
 
 async fn body(caller: &Caller<'_>, call: &ToolCall, digest: &str) -> Result<String, Failure> {
-    let digest = Digest(digest.to_owned());
-    let body = caller.run.shared.deps.journal.get(&digest).await;
-    let body = body.map_err(|error| lost(call, &error.to_string()))?;
+    let gone = |why: String| lost(call, &why);
+    let body = caller.run.body(digest.to_owned(), gone).await?;
     String::from_utf8(body).map_err(|error| lost(call, &error.to_string()))
 }
 

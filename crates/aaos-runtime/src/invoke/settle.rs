@@ -20,7 +20,7 @@ use aaos_core::{
     approval::Settlement, capability::Need, event::Kind, failure::Failure, time::Span,
     tool::Recovery,
 };
-use aaos_ports::{Happened, Question, ToolError, ToolOutput};
+use aaos_ports::{Happened, PowerError, Question, ToolError, ToolOutput};
 
 /// An act whose end nobody saw.
 pub(super) struct Doubt {
@@ -49,6 +49,18 @@ impl Doubt {
         Self {
             why: error.to_string(),
             live: Some(error),
+            recorded: false,
+            settled: None,
+        }
+    }
+
+    /// Of an act that was done again, which certainly did not happen then, and may have happened before.
+    fn of_repetition(error: &ToolError) -> Self {
+        Self {
+            live: None,
+            why: format!(
+                "it may have happened; it was done again, and this time it did not: {error}"
+            ),
             recorded: false,
             settled: None,
         }
@@ -91,6 +103,7 @@ pub(super) async fn to_the_end(
         deed,
         evidence,
         losses: 0,
+        may_have_happened: false,
     };
     let mut doubt = doubt;
     loop {
@@ -100,14 +113,35 @@ pub(super) async fn to_the_end(
                 Next::Ended(known) => return Ok(known),
             }
         }
-        match place::perform(caller, deed).await {
+        doubt = match place::perform(caller, deed).await {
             Performed::Revoked { begun } => return settling.revoked(begun).await,
-            Performed::Ended(Err(error)) if !error.is_certain() => {
-                doubt = Some(Doubt::of_loss(error));
+            Performed::Ended(Err(error)) if !error.is_certain() => Some(Doubt::of_loss(error)),
+            Performed::Ended(Err(error)) if settling.may_have_happened => {
+                settling.losses = limits::REPEATS_AFTER_LOSS_MAX;
+                Some(Doubt::of_repetition(&error))
             }
             Performed::Ended(known) => return Ok(known),
         }
     }
+}
+
+/// What a call came to whose authority was taken back, with what its parts leave in doubt: they end a moment after it.
+pub(super) async fn with_what_is_left(
+    caller: &Caller<'_>,
+    deed: &Deed,
+    known: Result<ToolOutput, ToolError>,
+) -> Result<ToolOutput, ToolError> {
+    let by_parts = deed.tool.spec().recovery == Recovery::GoesOn;
+    let Err(ToolError::Power(PowerError::Denied { need, axis, reason })) = known else {
+        return known;
+    };
+    let mut words = vec![reason];
+    if by_parts && deed.gate.is_revoked() {
+        caller.hands.gone().await;
+        words.extend(caller.run.left_in_doubt(Some(caller.task.agent)));
+    }
+    let reason = words.join("; ");
+    Err(ToolError::Power(PowerError::Denied { need, axis, reason }))
 }
 
 /// Asks a tool about a call, again if the worker is lost meanwhile.
@@ -138,6 +172,8 @@ struct Settling<'a> {
     evidence: Option<serde_json::Value>,
     /// How often it was performed again since its worker was lost.
     losses: u32,
+    /// Whether a performance before the one at hand may have done it, so that the end of this one alone tells nothing.
+    may_have_happened: bool,
 }
 
 impl Settling<'_> {
@@ -167,6 +203,7 @@ impl Settling<'_> {
                     && !self.is_tired()
                     && !self.caller.task.ending.has_ended() =>
             {
+                self.may_have_happened = true;
                 self.repeat("it carries the same key, and the operator says that the other side keeps keys apart")
                     .await
             }
@@ -277,7 +314,7 @@ impl Settling<'_> {
         match word {
             Some(Word::Settlement(Settlement::Repeat)) => {
                 // It is the operator's decision; what came before does not count against it.
-                self.losses = 0;
+                (self.losses, self.may_have_happened) = (0, false);
                 self.repeat("the operator decided so").await
             }
             Some(Word::Settlement(settlement)) => Ok(self.as_settled(settlement).await),
@@ -309,15 +346,33 @@ impl Settling<'_> {
     /// What becomes of a call that ends with its authority.
     async fn revoked(&self, begun: bool) -> Result<Result<ToolOutput, ToolError>, Failure> {
         let spec = self.deed.tool.spec();
-        if !begun || spec.effect.may_repeat() || spec.recovery == Recovery::GoesOn {
+        if spec.recovery == Recovery::GoesOn {
+            return self.left_behind(begun).await.map(Err);
+        }
+        let nothing_done = !begun && !self.may_have_happened;
+        if nothing_done || spec.effect.may_repeat() {
             return Ok(Err(place::revoked(self.deed)));
         }
-        let kinds = vec![
-            in_doubt(self.deed, place::REVOKED),
-            settled(Settlement::GiveUp, place::REVOKED),
-        ];
+        let doubt = in_doubt(self.deed, place::REVOKED);
+        if self.caller.task.ending.has_ended() {
+            // Its model is told nothing any more, so it stays in sight.
+            self.record(vec![doubt]).await?;
+            return Err(self.caller.task.ending.why());
+        }
+        let kinds = vec![doubt, settled(Settlement::GiveUp, place::REVOKED)];
         self.record(kinds).await?;
         Ok(Err(self.unknown(place::REVOKED)))
+    }
+
+    /// What becomes of a call that goes on by parts and ends with its authority. Parts that are at work are told to end;
+    /// those that nobody has gone on with end here.
+    async fn left_behind(&self, begun: bool) -> Result<ToolError, Failure> {
+        if !begun {
+            let agent = self.caller.task.agent;
+            let why = place::revoked_start(self.deed);
+            self.caller.run.end_below(agent, &why).await?;
+        }
+        Ok(place::revoked(self.deed))
     }
 
     fn unknown(&self, reason: &str) -> ToolError {

@@ -61,6 +61,7 @@ impl RecordedWorker {
             }
             return Err(not_recorded());
         };
+        self.stage.charge(call.call);
         let digest = Digest(output);
         let body = self.stage.real.get(&digest).await;
         let Ok(body) = body else {

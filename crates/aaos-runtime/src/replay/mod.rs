@@ -21,7 +21,7 @@ use crate::{
 };
 use aaos_core::{
     budget::Budget,
-    event::{BackendName, Event, Kind, Seq},
+    event::{Ahead, BackendName, Event, Kind, Seq},
     failure::Failure,
     id::RunId,
     money::MicroDollars,
@@ -30,7 +30,7 @@ use aaos_core::{
 use aaos_ports::{Filter, GoalError, Replayed};
 use record::{End, Record};
 use stage::Stage;
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
 
 /// Carries a run out again from its record and compares.
 ///
@@ -188,6 +188,7 @@ async fn perform(shared: Arc<Shared>, stage: &Arc<Stage>, run: RunId) -> Result<
     let _over = over.drop_guard_ref();
     let Restored { run, begun, .. } = restore::restore(&shared, run).await.map_err(unreadable)?;
     let _ended = run.ending.on_drop();
+    stage.enter(&run);
     prepare(&run, stage);
     let performing = Arc::clone(&run).perform(begun);
     tokio::pin!(performing);
@@ -212,10 +213,17 @@ fn prepare(run: &crate::run::Run, stage: &Stage) {
         .view
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let ever = Timestamp::from_micros(u64::MAX);
-    for tool in run.shared.tools.keys() {
-        view.approved_until.insert(tool.to_string(), ever);
-    }
+    let of_roles = run.roles.values().flat_map(|role| &role.approve);
+    let rules = run.submit.approve.iter().chain(of_roles);
+    let rules: BTreeSet<String> = rules.map(ToString::to_string).collect();
+    let ahead = rules.iter().flat_map(|rule| {
+        run.shared.tools.keys().map(move |tool| Ahead {
+            tool: tool.to_string(),
+            rule: rule.clone(),
+            until: Timestamp::from_micros(u64::MAX),
+        })
+    });
+    view.approved_ahead = ahead.collect();
     let held = stage.record.budget.unwrap_or(view.budget);
     drop(view);
     run.ledger().raise(if stage.record.ends_at_limit() {

@@ -6,7 +6,7 @@ use aaos_core::{
     budget::Budget,
     event::{Event, Kind, Outcome, Seq, StopReason},
     failure::{Failure, LimitKind},
-    id::{AgentId, CallId, RunId},
+    id::{AgentId, CallId, GrantId, RunId},
     money::MicroDollars,
     time::Timestamp,
 };
@@ -43,6 +43,8 @@ pub(super) struct Called {
     pub(super) tool: String,
     pub(super) input_hash: String,
     pub(super) evidence: Option<serde_json::Value>,
+    /// Uses that it took on its way, by the grant.
+    pub(super) charged: Vec<GrantId>,
     /// Whether it did what it was asked, and the digest of what it gave.
     pub(super) end: Option<(bool, String)>,
 }
@@ -200,6 +202,9 @@ impl Record {
                 known.tool.clone_from(tool);
                 known.input_hash.clone_from(input_hash);
                 known.evidence.clone_from(evidence);
+            }
+            Kind::CapabilityCharged { grant } => {
+                self.calls.entry(call).or_default().charged.push(*grant);
             }
             Kind::ToolResult {
                 success, output, ..

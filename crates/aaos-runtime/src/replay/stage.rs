@@ -4,15 +4,16 @@ use super::{
     record::Record,
     steps::{Lines, Whose},
 };
+use crate::run::Run;
 use aaos_core::{
     event::{Draft, Seq},
-    id::{AgentId, RunId},
+    id::{AgentId, CallId, RunId},
     time::Timestamp,
 };
 use aaos_ports::{Digest, Journal};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 use tokio::{sync::watch, task};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ pub(super) struct Stage {
     pub(super) over: CancellationToken,
     /// Told of every event.
     pub(super) activity: watch::Sender<u64>,
+    /// The run that is carried out again.
+    run: OnceLock<Weak<Run>>,
     played: Mutex<Played>,
 }
 
@@ -66,12 +69,33 @@ impl Stage {
             real,
             over: CancellationToken::new(),
             activity: watch::Sender::new(0),
+            run: OnceLock::new(),
             played: Mutex::new(played),
         }
     }
 
     pub(super) const fn run(&self) -> RunId {
         self.record.run
+    }
+
+    /// Takes the run that is carried out again, once.
+    pub(super) fn enter(&self, run: &Arc<Run>) {
+        self.run.get_or_init(|| Arc::downgrade(run));
+    }
+
+    /// Charges the uses that a call took on its way: its tool, which took them, is not called.
+    pub(super) fn charge(&self, call: CallId) {
+        let (Some(called), Some(run)) = (
+            self.record.calls.get(&call),
+            self.run.get().and_then(Weak::upgrade),
+        ) else {
+            return;
+        };
+        let now = self.now();
+        let mut table = run.table();
+        for grant in &called.charged {
+            table.restore_use(*grant, 1, 0, now);
+        }
     }
 
     /// Takes what the executor records.

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::sync::Notify;
 
@@ -25,6 +26,24 @@ pub(crate) struct WorldJournal {
     lost: Arc<Mutex<BTreeSet<String>>>,
     /// What it makes of each event that is read.
     otherwise: Arc<Mutex<Option<Change>>>,
+    trouble: Arc<Mutex<Trouble>>,
+}
+
+/// What goes wrong beside what is broken.
+#[derive(Default)]
+struct Trouble {
+    /// Reads of a whole run that go well before some fail.
+    reads_first: usize,
+    /// Reads of a whole run that fail.
+    reads: usize,
+    /// Reads of bodies that go well before some fail.
+    bodies_first: usize,
+    /// Reads of bodies that fail.
+    bodies: usize,
+    /// How long each read of a body takes.
+    slow: Duration,
+    /// Tag of the kind that is never taken, while everything else is.
+    refused: Option<String>,
 }
 
 type Change = Box<dyn Fn(&mut Event) + Send + Sync>;
@@ -72,6 +91,28 @@ impl WorldJournal {
         *self.broken.lock().unwrap() = Broken::default();
     }
 
+    /// Fails so many reads of a whole run, after so many that go well.
+    pub(crate) fn fail_reads(&self, first: usize, times: usize) {
+        let mut trouble = self.trouble.lock().unwrap();
+        (trouble.reads_first, trouble.reads) = (first, times);
+    }
+
+    /// Fails so many reads of bodies, after so many that go well.
+    pub(crate) fn fail_bodies(&self, first: usize, times: usize) {
+        let mut trouble = self.trouble.lock().unwrap();
+        (trouble.bodies_first, trouble.bodies) = (first, times);
+    }
+
+    /// Lets every read of a body take its time.
+    pub(crate) fn slow_bodies(&self, each: Duration) {
+        self.trouble.lock().unwrap().slow = each;
+    }
+
+    /// Takes no event of this kind, and everything else; all again without one.
+    pub(crate) fn refuse(&self, tag: Option<&str>) {
+        self.trouble.lock().unwrap().refused = tag.map(str::to_owned);
+    }
+
     /// Changes every event when it is read, as somebody might who changes a record.
     pub(crate) fn tell_otherwise(&self, change: impl Fn(&mut Event) + Send + Sync + 'static) {
         *self.otherwise.lock().unwrap() = Some(Box::new(change));
@@ -99,7 +140,7 @@ impl WorldJournal {
 
     fn is_full(&self) -> bool {
         let after = *self.ice.after.lock().unwrap();
-        after.is_some_and(|after| self.inner.events().len() >= after)
+        after.is_some_and(|after| self.inner.head().0 >= after as u64)
     }
 
     fn is_frozen(&self) -> bool {
@@ -167,10 +208,6 @@ impl WorldJournal {
         }
     }
 
-    pub(crate) fn mend(&self) {
-        *self.broken.lock().unwrap() = Broken::default();
-    }
-
     pub(crate) fn events(&self) -> Vec<Event> {
         self.inner.events()
     }
@@ -180,6 +217,10 @@ impl WorldJournal {
     }
 
     fn check(&self, drafts: &[Draft]) -> Result<(), JournalError> {
+        let refused = self.trouble.lock().unwrap().refused.clone();
+        if refused.is_some_and(|refused| drafts.iter().any(|draft| tag(&draft.kind) == refused)) {
+            return Err(full());
+        }
         let mut broken = self.broken.lock().unwrap();
         let now = broken
             .at
@@ -190,13 +231,48 @@ impl WorldJournal {
         }
         if now || (broken.broke && broken.stays) {
             broken.broke = true;
-            return Err(JournalError::Storage {
-                place: "/journal".to_owned(),
-                message: "no space left on device".to_owned(),
-                next_step: "Make room".to_owned(),
-            });
+            return Err(full());
         }
         Ok(())
+    }
+
+    fn check_read(&self, filter: &Filter) -> Result<(), JournalError> {
+        let mut trouble = self.trouble.lock().unwrap();
+        if filter.run.is_none() || !filter.kinds.is_empty() {
+            return Ok(());
+        }
+        if trouble.reads_first > 0 || trouble.reads == 0 {
+            trouble.reads_first = trouble.reads_first.saturating_sub(1);
+            return Ok(());
+        }
+        trouble.reads -= 1;
+        Err(unreadable())
+    }
+
+    fn check_body(&self) -> Result<(), JournalError> {
+        let mut trouble = self.trouble.lock().unwrap();
+        if trouble.bodies_first > 0 || trouble.bodies == 0 {
+            trouble.bodies_first = trouble.bodies_first.saturating_sub(1);
+            return Ok(());
+        }
+        trouble.bodies -= 1;
+        Err(unreadable())
+    }
+}
+
+fn full() -> JournalError {
+    storage("no space left on device")
+}
+
+fn unreadable() -> JournalError {
+    storage("too many open files")
+}
+
+fn storage(message: &str) -> JournalError {
+    JournalError::Storage {
+        place: "/journal".to_owned(),
+        message: message.to_owned(),
+        next_step: "Make room".to_owned(),
     }
 }
 
@@ -229,6 +305,7 @@ impl Journal for WorldJournal {
         after: Seq,
         limit: usize,
     ) -> Result<Vec<Event>, JournalError> {
+        self.check_read(filter)?;
         let mut events = self.inner.read(filter, after, limit).await?;
         if let Some(change) = &*self.otherwise.lock().unwrap() {
             events.iter_mut().for_each(change);
@@ -247,6 +324,11 @@ impl Journal for WorldJournal {
     }
 
     async fn get(&self, digest: &Digest) -> Result<Vec<u8>, JournalError> {
+        let slow = self.trouble.lock().unwrap().slow;
+        if !slow.is_zero() {
+            tokio::time::sleep(slow).await;
+        }
+        self.check_body()?;
         if self.lost.lock().unwrap().contains(&digest.0) {
             return Err(JournalError::NoBlob(digest.clone()));
         }

@@ -1,7 +1,7 @@
 //! What holds of every run's journal, whatever the run did.
 
 use super::{Durability, Event, Kind, WorldJournal};
-use aaos_core::tool::Effect;
+use aaos_core::{model::Usage, tool::Effect};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) fn check(events: &[Event], journal: &WorldJournal) {
@@ -146,17 +146,10 @@ fn usage(events: &[Event]) {
     let spent = events.iter().filter_map(|event| match &event.kind {
         Kind::UsageReported { usage, .. } => Some(*usage),
         // Nobody knows what it cost, so its worst case counts.
-        Kind::ModelAbandoned { tokens, cost, .. } => Some(aaos_core::model::Usage {
-            input_tokens: *tokens,
-            cost: *cost,
-            ..Default::default()
-        }),
+        Kind::ModelAbandoned { tokens, cost, .. } => Some(Usage::worst(*tokens, *cost)),
         _ => None,
     });
-    let sum = spent.fold(
-        aaos_core::model::Usage::default(),
-        aaos_core::model::Usage::plus,
-    );
+    let sum: Usage = spent.sum();
     let Some(Kind::RunFinished { usage, .. }) = events.last().map(|event| &event.kind) else {
         return;
     };

@@ -711,6 +711,20 @@ impl Told {
         }
     }
 
+    /// The first refusal for this limit: what is allowed, used and wanted.
+    pub(crate) fn refused(&self, kind: LimitKind) -> (u64, u64, u64) {
+        let found = self.kinds().find_map(|event| match event {
+            Kind::BudgetRefused {
+                limit,
+                allowed,
+                used,
+                wanted,
+            } if *limit == kind => Some((*allowed, *used, *wanted)),
+            _ => None,
+        });
+        found.unwrap_or_else(|| panic!("nothing was refused for {kind:?}: {:#?}", self.tags()))
+    }
+
     pub(crate) fn started(&self, id: &str) -> usize {
         self.at(
             |kind| matches!(kind, Kind::SubtaskStarted { subtask, .. } if subtask.as_str() == id),
