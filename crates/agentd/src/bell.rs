@@ -14,7 +14,7 @@ use tokio::{io::AsyncWriteExt, process::Command, sync::Semaphore};
 const RING_TIME: Duration = Duration::from_secs(10);
 /// Most commands at the same time: a run that asks about a thousand acts at once starts no thousand programs.
 const RINGS_MAX: usize = 4;
-/// Longest line for people, in bytes: what a notification shows.
+/// Longest description of an act in the line for people, in bytes: what a notification shows.
 const LINE_BYTES_MAX: usize = 240;
 
 /// The operator's command.
@@ -110,7 +110,8 @@ impl Drop for Group {
     }
 }
 
-/// What waits, in one line. It begins with a word of ours, so that no program takes it for an option.
+/// What waits, in one line, with the command that shows all of it. It begins with a word of ours, so that no program
+/// takes it for an option.
 fn line(pending: &Pending) -> String {
     let waiting = &pending.waiting;
     let text = match &waiting.what {
@@ -119,7 +120,6 @@ fn line(pending: &Pending) -> String {
             format!("Did {} happen? {args_preview}", waiting.tool)
         }
     };
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    let one_line: String = text.chars().map(plain).collect();
-    aaos_core::text::preview(&one_line, LINE_BYTES_MAX)
+    let what = aaos_core::text::preview(&text, LINE_BYTES_MAX);
+    format!("{what}. agentd approvals show {}", waiting.call)
 }

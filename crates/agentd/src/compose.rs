@@ -5,7 +5,7 @@ use crate::{
     config::{Config, Day, Origin},
     confine,
     report::no_such,
-    retention::Retention,
+    retention::{Forget, Retention},
     rpc::{Activity, Front, StopOrder},
     world::{RandomIds, SystemClock},
 };
@@ -25,7 +25,7 @@ use aaos_store::{
     notary::{Key, Notary, Pace},
     sink::{Opened, SINKS, SinkPump, Target},
 };
-use std::{num::NonZeroU64, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU64, path::PathBuf, sync::Arc, time::Duration};
 
 /// Outbound requests in flight, over all runs: more gain nothing on one line and crowd out the model's.
 const HTTP_REQUESTS_MAX: usize = 32;
@@ -73,6 +73,14 @@ pub(crate) enum ComposeError {
 }
 
 impl ComposeError {
+    /// What the journal said, if it was the journal.
+    pub(crate) const fn journal(&self) -> Option<&JournalError> {
+        match self {
+            Self::Journal(error) | Self::Runtime(StartError::Journal(error)) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether another daemon has the state directory.
     pub(crate) const fn is_in_use(&self) -> bool {
         matches!(self, Self::Journal(JournalError::InUse { .. }))
@@ -143,12 +151,12 @@ pub(crate) async fn house(config: Arc<Config>) -> Result<House, ComposeError> {
     };
     let runtime = Runtime::start(deps).await?;
     let notary = Notary::start(Arc::clone(&store), Arc::clone(&clock), key, pace(&config));
-    let retention = config
-        .policy
-        .retention_days
-        .as_ref()
-        .map(|days| Retention::start(Arc::clone(&store), Arc::clone(&clock), days.value));
-    let open = Arc::clone(&runtime);
+    let (open, known) = (Arc::clone(&runtime), Arc::clone(&runtime));
+    let forget: Forget = Arc::new(move |erased| known.forget(erased));
+    let retention = config.policy.retention_days.as_ref().map(|days| {
+        let (store, clock) = (Arc::clone(&store), Arc::clone(&clock));
+        Retention::start(store, clock, days.value, Arc::clone(&forget))
+    });
     let front = Front {
         goals: Arc::<Runtime>::clone(&runtime),
         authority: Arc::<Runtime>::clone(&runtime),
@@ -156,9 +164,11 @@ pub(crate) async fn house(config: Arc<Config>) -> Result<House, ComposeError> {
         history: Arc::<Runtime>::clone(&runtime),
         store: Arc::clone(&store),
         runs_open: Box::new(move || open.runs_open()),
+        forget,
         catalog,
         tools: specs,
         model_label: models.label(),
+        unpriced: models.unpriced,
         provider: models.provider,
         models: models.classes,
         confinement: confinement(&config.backend.value),
@@ -298,6 +308,7 @@ pub(crate) struct Models {
     pub(crate) provider: Arc<dyn Provider>,
     /// Which model serves which class.
     pub(crate) classes: Vec<(ModelClass, ModelRef)>,
+    unpriced: Box<dyn Fn(&ModelRef) -> bool + Send + Sync>,
     prices_sum: String,
 }
 
@@ -341,7 +352,7 @@ pub(crate) async fn models(config: &Config) -> Result<Models, ComposeError> {
     let prices = Arc::new(prices);
     let mut built: Vec<(String, Arc<dyn Provider>)> =
         vec![(rules::MODEL.to_owned(), Arc::new(rules::Rules))];
-    let mut first = None;
+    let (mut first, mut billing) = (None, BTreeMap::new());
     for (name, configured) in &config.providers {
         let mut wanted = provider_config(name, configured)?;
         if config
@@ -351,6 +362,9 @@ pub(crate) async fn models(config: &Config) -> Result<Models, ComposeError> {
         {
             settle(&mut wanted).await?;
             first = Some(wanted.clone());
+        }
+        if wanted.bills() {
+            billing.insert(name.clone(), wanted.kind.clone());
         }
         built.push((name.clone(), provider::build(&wanted, Arc::clone(&prices))?));
     }
@@ -378,6 +392,10 @@ pub(crate) async fn models(config: &Config) -> Result<Models, ComposeError> {
     Ok(Models {
         provider: Arc::new(router),
         classes,
+        unpriced: Box::new(move |model| {
+            let kind = billing.get(&model.provider);
+            kind.is_some_and(|kind| !prices.knows(kind, &model.provider, &model.model))
+        }),
         prices_sum,
     })
 }

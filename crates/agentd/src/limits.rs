@@ -8,6 +8,8 @@ pub(crate) const REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Connections at the same time; a person at a shell has a handful.
 pub(crate) const CONNECTIONS_MAX: usize = 128;
+/// Of those, one operator's where several share a daemon.
+pub(crate) const CONNECTIONS_OF_ONE_MAX: usize = CONNECTIONS_MAX / 2;
 /// Requests in flight on one connection.
 pub(crate) const IN_FLIGHT_MAX: usize = 32;
 /// Lines waiting to be written to one connection before its requests wait.
@@ -18,8 +20,10 @@ pub(crate) const HALF_REQUEST_TIME: Duration = Duration::from_secs(30);
 pub(crate) const SILENCE_TIME: Duration = Duration::from_secs(300);
 /// Longest time a peer may take to read one line.
 pub(crate) const WRITE_TIME: Duration = Duration::from_secs(30);
-/// Most runs that are looked through for the beginning of an id, and that `run.list` answers with.
+/// Most runs of a caller that are looked through for the beginning of an id, and that `run.list` answers with.
 pub(crate) const RUNS_LISTED_MAX: usize = 1_000;
+/// Most runs that are looked through for those that are a caller's, or open: more than the runtime keeps in hand.
+pub(crate) const RUNS_KNOWN_MAX: usize = 16_384;
 /// Most candidates that an ambiguous id is answered with.
 pub(crate) const CANDIDATES_MAX: usize = 8;
 /// Time runs are given to reach a safe point when the daemon ends.

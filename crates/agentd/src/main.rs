@@ -11,6 +11,7 @@ mod daemon;
 mod limits;
 mod report;
 mod retention;
+mod room;
 mod rpc;
 mod socket;
 mod world;

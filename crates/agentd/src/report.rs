@@ -1,6 +1,9 @@
 //! What people read when something went wrong, made once, here: what was being done, what stood in the way, what to do.
 
-use aaos_core::failure::{Failure, LimitKind};
+use aaos_core::{
+    failure::{Failure, LimitKind},
+    id::RunId,
+};
 use aaos_ports::JournalError;
 
 /// There is nothing of this sort with this name; these are the names there are.
@@ -36,6 +39,12 @@ pub(crate) fn failure_parts(failure: &Failure) -> (String, String) {
         ),
         other => (other.to_string(), next_step(other)),
     }
+}
+
+/// A run's failure as a problem and a next step, whose commands name the run.
+pub(crate) fn failure_of(run: RunId, failure: &Failure) -> (String, String) {
+    let (problem, next_step) = failure_parts(failure);
+    (problem, next_step.replace(" RUN", &format!(" {run}")))
 }
 
 /// A failure of the journal as a problem and a next step.
@@ -99,7 +108,9 @@ fn next_step(failure: &Failure) -> String {
         Failure::Tool { .. } | Failure::Unready { .. } | Failure::Dependency { .. } => {
             "`agentd logs RUN` shows what came before"
         }
-        Failure::Stopped => "Submit it again to start over",
+        Failure::Stopped => {
+            "Submit it again to start over, or keep what had finished: `agentd fork RUN --at SUBTASK`"
+        }
         Failure::Interrupted => "Submit it again; what was written is still there",
         Failure::Journal { .. } => {
             "Make room on the disk, or choose another state directory with --state-dir"

@@ -2,7 +2,10 @@
 //!
 //! What happened stays in the journal, with its hashes; what was said is gone. Runs that go on are never touched.
 
-use aaos_core::time::{Span, Timestamp};
+use aaos_core::{
+    id::RunId,
+    time::{Span, Timestamp},
+};
 use aaos_ports::Clock;
 use aaos_store::Store;
 use std::{sync::Arc, time::Duration};
@@ -13,6 +16,9 @@ const LOOK_TIME: Duration = Duration::from_secs(86_400);
 /// Seconds of a day.
 const DAY_S: u64 = 86_400;
 
+/// Shows runs no more whose content was erased.
+pub(crate) type Forget = Arc<dyn Fn(&[RunId]) + Send + Sync>;
+
 /// The task that erases.
 pub(crate) struct Retention {
     closing: CancellationToken,
@@ -21,7 +27,12 @@ pub(crate) struct Retention {
 
 impl Retention {
     /// Starts it.
-    pub(crate) fn start(store: Arc<Store>, clock: Arc<dyn Clock>, days: u32) -> Self {
+    pub(crate) fn start(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        days: u32,
+        forget: Forget,
+    ) -> Self {
         let closing = CancellationToken::new();
         let closed = closing.clone();
         let task = tokio::spawn(async move {
@@ -32,7 +43,7 @@ impl Retention {
                     () = closed.cancelled() => return,
                 }
                 tokio::select! {
-                    () = erase_expired(&store, clock.as_ref(), days) => {}
+                    () = erase_expired(&store, clock.as_ref(), days, &forget) => {}
                     () = closed.cancelled() => return,
                 }
             }
@@ -53,18 +64,21 @@ fn due(now: Timestamp, days: u32) -> Timestamp {
     Timestamp::from_micros(now.micros().saturating_sub(kept.micros()))
 }
 
-async fn erase_expired(store: &Store, clock: &dyn Clock, days: u32) {
+async fn erase_expired(store: &Store, clock: &dyn Clock, days: u32, forget: &Forget) {
     let reason = format!("it ended more than {days} days ago");
     loop {
         let now = clock.now();
         match store.erase_expired(due(now, days), &reason, now).await {
-            Ok(erased) if erased.runs == 0 => return,
-            Ok(erased) => tracing::info!(
-                erased.runs,
-                erased.events,
-                erased.bodies,
-                "the content of runs whose time is over was erased"
-            ),
+            Ok(erased) if erased.runs.is_empty() => return,
+            Ok(erased) => {
+                forget(&erased.runs);
+                tracing::info!(
+                    runs = erased.runs.len(),
+                    erased.events,
+                    erased.bodies,
+                    "the content of runs whose time is over was erased"
+                );
+            }
             Err(error) => {
                 tracing::error!(%error, "the content of runs whose time is over could not be erased");
                 return;

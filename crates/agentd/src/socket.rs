@@ -6,9 +6,10 @@
 use crate::{
     config::{Installation, Paths},
     limits::{
-        CONNECTIONS_MAX, HALF_REQUEST_TIME, IN_FLIGHT_MAX, OUTBOX_LINES_MAX, REQUEST_BYTES_MAX,
-        SILENCE_TIME, WRITE_TIME,
+        HALF_REQUEST_TIME, IN_FLIGHT_MAX, OUTBOX_LINES_MAX, REQUEST_BYTES_MAX, SILENCE_TIME,
+        WRITE_TIME,
     },
+    room::Room,
     rpc::{Activity, Caller, Fault, FaultKind, Front, Method, Notifier},
 };
 use futures::StreamExt;
@@ -26,7 +27,7 @@ use tokio::{
         UnixListener, UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     task::JoinSet,
 };
 use tokio_util::{
@@ -161,7 +162,7 @@ fn group_number(name: &str) -> Option<u32> {
 
 /// Takes connections until `closing`, then ends them.
 pub(crate) async fn serve(listener: UnixListener, front: Arc<Front>, closing: CancellationToken) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let room = Arc::new(Room::of(front.config.paths.installation));
     let connections = TaskTracker::new();
     let ending = CancellationToken::new();
     loop {
@@ -202,7 +203,7 @@ const CLOSE_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 async fn connect(
     stream: UnixStream,
     front: Arc<Front>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     closing: CancellationToken,
 ) {
     let _inside = Activity::enter(&front);
@@ -212,8 +213,18 @@ async fn connect(
     let gone = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(write_lines(writing, lines, gone.clone()));
-    match (admit(peer, &front), room.try_acquire()) {
-        (Ok(uid), Ok(_place)) => {
+    let admitted = admit(peer, &front).and_then(|uid| {
+        let busy = |problem| {
+            Fault::new(
+                FaultKind::Busy,
+                problem,
+                "Close one, or try again in a moment",
+            )
+        };
+        Ok((uid, room.enter(uid).map_err(busy)?))
+    });
+    match admitted {
+        Ok((uid, _place)) => {
             let connection = Connection {
                 front,
                 uid,
@@ -223,19 +234,7 @@ async fn connect(
             };
             connection.read_requests(reading).await;
         }
-        (Err(fault), _) => turn_away(outbox, fault).await,
-        (_, Err(_)) => {
-            let problem = format!("{CONNECTIONS_MAX} connections are open already");
-            turn_away(
-                outbox,
-                Fault::new(
-                    FaultKind::Busy,
-                    problem,
-                    "Close one, or try again in a moment",
-                ),
-            )
-            .await;
-        }
+        Err(fault) => turn_away(outbox, fault).await,
     }
     while tasks.join_next().await.is_some() {}
 }

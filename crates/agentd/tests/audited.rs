@@ -56,6 +56,7 @@ fn what_a_program_tried_is_in_the_journal_as_failed() {
         "{invoked:#?}"
     );
     let results = of_kind(&events, "tool_result");
+    assert_eq!(results.len(), 4, "{results:#?}");
     for result in &results {
         let told = result["result_preview"].as_str().unwrap();
         assert!(told.contains("\"exit_code\":"), "{result:#}");

@@ -7,8 +7,10 @@
 )]
 
 mod common;
+mod stage;
 
 use common::{GOAL, Peer, Place, with_files};
+use stage::wait_for;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
@@ -122,7 +124,11 @@ fn every_call_is_shown_where_it_runs() {
 #[test]
 fn an_unknown_or_ambiguous_run_is_wrong_use_and_candidates_are_listed() {
     let place = with_files();
-    assert_eq!(place.run(&["stop", "run-zzzz"]).code, 3, "no daemon yet");
+    assert_eq!(
+        place.run(&["stop", "run-zzzz"]).code,
+        2,
+        "none is there yet"
+    );
     place.run(&["submit", "--detach", GOAL]);
     place.run(&["submit", "--detach", GOAL]);
     let unknown = place.run(&["status", "nothing-like-it"]);
@@ -145,7 +151,8 @@ fn exit_codes_tell_wrong_use_from_no_daemon() {
     assert_eq!(place.run(&["submit", "--budget", "2bananas", "x"]).code, 2);
     assert_eq!(place.run(&["submit", "--grant", "file_read", "x"]).code, 2);
     assert_eq!(place.run(&["daemon", "status"]).code, 3);
-    assert_eq!(place.run(&["stop", "run-1"]).code, 3);
+    assert_eq!(place.run(&["daemon", "stop"]).code, 3);
+    assert_eq!(place.run(&["stop", "run-1"]).code, 2);
     assert_eq!(place.run(&["--help"]).code, 0);
 }
 
@@ -236,17 +243,19 @@ fn the_socket_is_the_owners_alone() {
 #[test]
 fn several_commands_at_once_share_one_daemon() {
     let place = with_files();
-    let pids: Vec<String> = std::thread::scope(|scope| {
-        let ask = || place.run(&["daemon", "restart", "--json"]).code;
-        let _ = ask();
-        let asks: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| place.run(&["submit", "--detach", GOAL])))
-            .collect();
-        asks.into_iter()
-            .map(|ask| ask.join().unwrap().out.trim().to_owned())
-            .collect()
+    let runs: Vec<String> = std::thread::scope(|scope| {
+        let submit = || place.run(&["submit", "--detach", GOAL]);
+        let asks: Vec<_> = (0..4).map(|_| scope.spawn(submit)).collect();
+        let answers = asks.into_iter().map(|ask| ask.join().unwrap());
+        answers.map(|done| done.out.trim().to_owned()).collect()
     });
-    assert!(pids.iter().all(|run| run.starts_with("run-")), "{pids:?}");
+    let listed = place.run(&["list"]).out;
+    for run in runs {
+        assert!(
+            run.starts_with("run-") && listed.contains(&run),
+            "{run}: {listed}"
+        );
+    }
 }
 
 #[test]
@@ -284,11 +293,7 @@ fn an_idle_daemon_ends_by_itself_and_leaves_no_socket() {
     let place = Place::new();
     place.config("[daemon]\nidle_exit_s = 1\n");
     assert_eq!(place.run(&["tools"]).code, 0);
-    let ended = (0..60).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        !place.socket().exists()
-    });
-    assert!(ended);
+    wait_for("the daemon to end", || !place.socket().exists());
     assert_eq!(place.run(&["audit", "verify"]).code, 0);
 }
 
@@ -304,11 +309,7 @@ fn a_terminated_daemon_drains_and_its_journal_is_whole() {
         .status()
         .unwrap();
     assert!(killed.success());
-    let ended = (0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        !place.socket().exists()
-    });
-    assert!(ended);
+    wait_for("the daemon to end", || !place.socket().exists());
     let audit = place.run(&["audit", "verify", "--json"]);
     assert_eq!(audit.code, 0, "{audit:?}");
     assert_eq!(audit.json()["whole"], true);

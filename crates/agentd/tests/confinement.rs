@@ -399,8 +399,8 @@ fn what_cannot_be_revoked_is_said() {
     let place = with_files();
     assert_eq!(
         place.run(&["revoke", "run-1", "grant-1"]).code,
-        3,
-        "no daemon"
+        2,
+        "there is no such run"
     );
     let run = run_of(&place.run(&["submit", GOAL]));
     assert_eq!(

@@ -21,11 +21,25 @@ use std::{
 
 const DIRECT: [&str; 2] = ["--orchestration", "direct"];
 
+/// Two files, with what is written to them.
+const BOTH: [(&str, &str); 2] = [("one.txt", "1"), ("two.txt", "2")];
+
 /// What the README's first command reads, and the command.
 fn bridge(place: &Place) -> String {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/bridge");
     stage::copy(examples.as_ref(), &place.path("work/examples/bridge"));
     "read examples/bridge/minutes.md, examples/bridge/letters.txt and examples/bridge/costs.csv, summarise each and write a report to bridge-report.md".to_owned()
+}
+
+/// A run that writes these files, one after the other, and waits where these rules say.
+fn writing(place: &Place, files: &[(&str, &str)], ask: &[&str]) -> String {
+    let call = |(path, content): &(&str, &str)| {
+        ("file_write", json!({ "path": path, "content": content }))
+    };
+    place.script(&turns(&files.iter().map(call).collect::<Vec<_>>()));
+    let rules = ask.iter().flat_map(|rule| ["--ask", rule]);
+    let flags: Vec<&str> = DIRECT.into_iter().chain(rules).collect();
+    place.submit(&flags, "write it")
 }
 
 /// Submits with `--json` and reads events until one of this kind. Answers with the command, its lines and the run.
@@ -104,14 +118,7 @@ fn who_watches_when_the_daemon_dies_is_told_and_sees_the_run_to_its_end() {
 #[test]
 fn an_orderly_end_of_the_daemon_is_told_and_attach_goes_on() {
     let place = Place::new();
-    place.script(&turns(&[(
-        "file_write",
-        json!({ "path": "out.txt", "content": "new\n" }),
-    )]));
-    let run = place.submit(
-        &[&DIRECT[..], &["--ask", "tool: file_write"]].concat(),
-        "write it",
-    );
+    let run = writing(&place, &[("out.txt", "new\n")], &["tool: file_write"]);
     let call = place.waits(&run);
     let mut command = place.command(&["attach", &run]);
     let child = command
@@ -141,14 +148,7 @@ fn an_orderly_end_of_the_daemon_is_told_and_attach_goes_on() {
 fn an_approval_asked_before_a_kill_is_answered_after_the_restart_and_the_run_finishes() {
     let place = Place::new();
     place.work("out.txt", "old line\n");
-    place.script(&turns(&[(
-        "file_write",
-        json!({ "path": "out.txt", "content": "new line\n" }),
-    )]));
-    let run = place.submit(
-        &[&DIRECT[..], &["--ask", "tool: file_write"]].concat(),
-        "write it",
-    );
+    let run = writing(&place, &[("out.txt", "new line\n")], &["tool: file_write"]);
     let call = place.waits(&run);
     let before = place.view(&run)["waiting"][0].clone();
     place.kill_daemon();
@@ -183,19 +183,8 @@ fn an_approval_asked_before_a_kill_is_answered_after_the_restart_and_the_run_fin
 #[test]
 fn an_answer_given_before_a_kill_holds_after_it() {
     let place = Place::new();
-    let calls = [
-        ("file_write", json!({ "path": "one.txt", "content": "1" })),
-        ("file_write", json!({ "path": "two.txt", "content": "2" })),
-    ];
-    place.script(&turns(&calls));
-    let run = place.submit(
-        &[
-            &DIRECT[..],
-            &["--ask", "effect: idempotent", "--ask", "effect: reversible"],
-        ]
-        .concat(),
-        "write both",
-    );
+    let rules = ["effect: idempotent", "effect: reversible"];
+    let run = writing(&place, &BOTH, &rules);
     let first = place.waits(&run);
     assert_eq!(place.run(&["approvals", "approve", &first]).code, 0);
     place.until(&run, |view| {
@@ -219,15 +208,7 @@ fn an_answer_given_before_a_kill_holds_after_it() {
 #[test]
 fn what_was_approved_ahead_is_not_asked_again() {
     let place = Place::new();
-    let calls = [
-        ("file_write", json!({ "path": "one.txt", "content": "1" })),
-        ("file_write", json!({ "path": "two.txt", "content": "2" })),
-    ];
-    place.script(&turns(&calls));
-    let run = place.submit(
-        &[&DIRECT[..], &["--ask", "tool: file_write"]].concat(),
-        "write both",
-    );
+    let run = writing(&place, &BOTH, &["tool: file_write"]);
     let call = place.waits(&run);
     assert_eq!(
         place
@@ -266,7 +247,10 @@ fn the_operators_command_is_told_of_what_waits() {
         (Some("approval"), Some(call.as_str()))
     );
     let line = std::fs::read_to_string(told.with_extension("line")).unwrap();
-    assert!(line.starts_with("Approve file_write?"), "{line}");
+    assert!(
+        line.starts_with("Approve file_write?") && line.ends_with(&format!(" show {call}")),
+        "{line}"
+    );
     assert_eq!(place.run(&["approvals", "deny", &call]).code, 0);
 }
 
@@ -509,6 +493,10 @@ fn what_an_operator_spends_on_a_day_is_limited_over_all_runs_and_daemons() {
         (done.code, stage::outcome(&done))
     };
     assert_eq!(submit().0, 0);
+    // What was said goes, what it cost does not.
+    let run = place.run(&["list", "--json"]).json()[0]["run"].clone();
+    let erased = place.run(&["audit", "erase", "--yes", run.as_str().unwrap()]);
+    assert_eq!(erased.code, 0, "{erased:?}");
     place.kill_daemon();
     assert_eq!(submit().0, 0);
     place.kill_daemon();

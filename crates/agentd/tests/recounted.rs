@@ -24,7 +24,11 @@ fn finished(place: &Place) -> String {
         json!({ "match": { "purpose": "plan" }, "times": "many", "reply": { "json": plan } }),
         on("first", 1, json!({ "tool_calls": [write] })),
         on("first", 2, json!({ "text": "written" })),
-        on("second", 1, json!({ "text": "the secret answer" })),
+        on(
+            "second",
+            1,
+            json!({ "text": "the secret answer", "usage": { "input_tokens": 7, "output_tokens": 5, "cost": 1_000 } }),
+        ),
     ]);
     let done = place.run(&["submit", "--json", "--orchestration", "plan", "do both"]);
     assert_eq!(done.code, 0, "{done:?}");
@@ -277,10 +281,15 @@ fn what_was_said_in_a_run_can_be_erased_and_the_chain_holds() {
             .out
             .contains("the secret answer")
     );
+    let spent = || place.run(&["budget", "--json"]).json()["total"].clone();
+    let before = spent();
+    assert_ne!(before["output_tokens"], 0, "{before}");
     let asked = place.run(&["audit", "erase", &run]);
     assert!(asked.code == 2 && asked.err.contains("--yes"), "{asked:?}");
     let erased = place.run(&["audit", "erase", &run, "--yes", "--reason", "it is over"]);
     assert_eq!(erased.code, 0, "{erased:?}");
+    let listed = place.run(&["list", "--json"]).out;
+    assert!(!listed.contains("do both"), "{listed}");
     let exported = place.run(&["audit", "export"]).out;
     assert!(
         !exported.contains("the secret answer") && exported.contains("it is over"),
@@ -295,11 +304,9 @@ fn what_was_said_in_a_run_can_be_erased_and_the_chain_holds() {
     assert_eq!(code, 0, "{audit:#}");
     let replayed = place.run(&["replay", &run]);
     assert_ne!(replayed.code, 0, "{replayed:?}");
-    assert_eq!(
-        place.run(&["list"]).code,
-        0,
-        "a daemon starts on what is left"
-    );
+    // A daemon starts on what is left, and what was spent is.
+    assert_eq!(spent(), before);
+    assert_eq!(place.run(&["budget"]).code, 0);
 }
 
 #[test]
@@ -316,4 +323,41 @@ fn a_run_that_goes_on_is_not_erased() {
         "{refused:?}"
     );
     assert_eq!(place.run(&["stop", &run]).code, 0);
+}
+
+#[test]
+fn what_an_open_fork_goes_on_from_is_erased_when_the_fork_is_over() {
+    let place = Place::new();
+    let write = |name: &str| ("file_write", json!({ "path": name, "content": "kept\n" }));
+    place.script(&stage::turns(&[write("one.txt"), write("two.txt")]));
+    let flags = ["--orchestration", "direct", "--ask", "tool: file_write"];
+    let run = place.submit(&flags, "write both");
+    let approve = |run: &str, before: &str| {
+        place.until(run, |view| {
+            let call = &view["waiting"][0]["call"];
+            call.is_string() && call != before
+        });
+        let call = place.waits(run);
+        assert_eq!(place.run(&["approvals", "approve", &call]).code, 0);
+        call
+    };
+    let first = approve(&run, "");
+    approve(&run, &first);
+    assert_eq!(place.run(&["attach", &run]).code, 0);
+    let at = format!("{}@1", only_subtask(&place, &run));
+    let forked = place.run(&["fork", &run, "--at", &at, "--detach"]);
+    assert_eq!(forked.code, 0, "{forked:?}");
+    let fork = forked.out.trim();
+    place.waits(fork);
+    let erase = || place.run(&["audit", "erase", "--yes", &run]);
+    let refused = erase();
+    assert!(
+        refused.code == 2 && refused.err.contains(fork),
+        "{refused:?}"
+    );
+    place.kill_daemon();
+    approve(fork, "");
+    assert_eq!(place.run(&["attach", fork]).code, 0);
+    let erased = erase();
+    assert_eq!(erased.code, 0, "{erased:?}");
 }

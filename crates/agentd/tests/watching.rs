@@ -7,15 +7,16 @@
 )]
 
 mod common;
+mod stage;
 
 use common::{Done, Peer, Place};
 use serde_json::json;
+use stage::wait_for;
 use std::{
     io::{BufRead, BufReader, ErrorKind},
     net::TcpListener,
     os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
 
 /// A place whose model takes connections and never answers.
@@ -28,10 +29,8 @@ impl Hanging {
     fn new() -> Self {
         let place = Place::new();
         place.work("a.txt", "alpha\n");
-        Self {
-            place,
-            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
-        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { place, listener }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -55,19 +54,21 @@ impl Hanging {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let run = lines
-            .next()
-            .unwrap()
-            .unwrap()
-            .split(' ')
-            .next()
-            .unwrap()
-            .to_owned();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = lines.map(Result::unwrap);
+        let opening = lines.next().unwrap();
+        let run = opening.split(' ').next().unwrap().to_owned();
         // Read to its end, so that the command does not find its reader gone.
         std::thread::spawn(move || lines.count());
-        std::thread::sleep(Duration::from_millis(500));
+        // It does from when it watches.
+        wait_for("the command to take Ctrl-C", || takes_interrupts(&child));
         (child, run)
+    }
+
+    /// The daemon's connections; the one that asks is among them.
+    fn connections(&self) -> u64 {
+        let status = self.run(&["daemon", "status", "--json"]).json();
+        status["connections"].as_u64().unwrap()
     }
 
     fn state(&self, run: &str) -> String {
@@ -76,6 +77,14 @@ impl Hanging {
             .unwrap()
             .to_owned()
     }
+}
+
+/// Whether a process has a handler of its own for SIGINT.
+fn takes_interrupts(child: &Child) -> bool {
+    let about = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let caught = about.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+    caught & (1 << (rustix::process::Signal::INT.as_raw() - 1)) != 0
 }
 
 fn interrupt(child: &Child) {
@@ -115,15 +124,14 @@ fn ctrl_c_detaches_and_the_run_goes_on() {
 #[test]
 fn ctrl_c_twice_has_an_exit_code_of_its_own() {
     let hanging = Hanging::new();
-    let (child, run) = hanging.submit();
+    let (mut child, run) = hanging.submit();
     interrupt(&child);
-    std::thread::sleep(Duration::from_millis(300));
-    let begun = Instant::now();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("agentd attach")));
     interrupt(&child);
-    let done = Done::from(child.wait_with_output().unwrap());
-    assert_eq!(done.code, 4, "{done:?}");
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(child.wait().unwrap().code(), Some(4));
     assert_ne!(hanging.state(&run), "failed");
+    assert_eq!(hanging.run(&["stop", &run]).code, 0);
 }
 
 #[test]
@@ -144,41 +152,15 @@ fn a_watcher_that_vanishes_leaves_the_run_alone() {
         (Some("run.event"), Some(2))
     );
     drop(peer);
-    std::thread::sleep(Duration::from_millis(300));
+    wait_for("the connection to end", || hanging.connections() == 1);
     assert_ne!(hanging.state(&run), "failed");
     let status = hanging.run(&["daemon", "status", "--json"]).json();
-    assert_eq!(
-        (
-            status["runs_active"].as_u64(),
-            status["connections"].as_u64()
-        ),
-        (Some(1), Some(1))
-    );
-}
-
-#[test]
-fn those_who_watch_when_the_daemon_ends_are_told_how_the_run_goes_on() {
-    let hanging = Hanging::new();
-    let (child, run) = hanging.submit();
-    assert_eq!(hanging.run(&["daemon", "stop"]).code, 0);
-    let done = Done::from(child.wait_with_output().unwrap());
-    assert_eq!(done.code, 3, "{done:?}");
-    assert!(
-        done.err.contains(&format!("agentd attach {run}")),
-        "{}",
-        done.err
-    );
-    assert_eq!(
-        hanging.run(&["logs", &run]).code,
-        0,
-        "the next daemon knows the run"
-    );
-    assert_ne!(hanging.state(&run), "failed", "it goes on");
+    assert_eq!(status["runs_active"], 1, "{status}");
     assert_eq!(hanging.run(&["stop", &run]).code, 0);
 }
 
 #[test]
-fn who_is_told_that_the_daemon_ends_finds_none_and_not_one_that_hangs_up() {
+fn those_who_watch_when_the_daemon_ends_find_none_and_are_told_how_the_run_goes_on() {
     let hanging = Hanging::new();
     let (child, run) = hanging.submit();
     let socket = hanging.place.socket();
@@ -201,9 +183,19 @@ fn who_is_told_that_the_daemon_ends_finds_none_and_not_one_that_hangs_up() {
         "{found:?}"
     );
     assert!(said.is_some_and(|said| said["result"]["run"] == run.as_str()));
-    let (_hanging, code) = stopping.join().unwrap();
+    let (hanging, code) = stopping.join().unwrap();
     assert_eq!(code, 0);
-    assert_eq!(Done::from(child.wait_with_output().unwrap()).code, 3);
+    let done = Done::from(child.wait_with_output().unwrap());
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(
+        done.err.contains(&format!("agentd attach {run}")),
+        "{}",
+        done.err
+    );
+    let logs = hanging.run(&["logs", &run]);
+    assert_eq!(logs.code, 0, "the next daemon knows the run: {logs:?}");
+    assert_ne!(hanging.state(&run), "failed", "it goes on");
+    assert_eq!(hanging.run(&["stop", &run]).code, 0);
 }
 
 #[test]
@@ -226,12 +218,14 @@ fn a_quiet_watcher_that_vanishes_does_not_hold_its_connection() {
     let (child, run) = hanging.submit();
     let mut peer = Peer::open(&hanging.place.socket());
     let watch = json!({ "jsonrpc": "2.0", "id": 2, "method": "run.watch", "params": { "run": run, "follow": true } });
-    peer.ask(&watch.to_string());
-    std::thread::sleep(Duration::from_millis(300));
+    let mut told = peer.ask(&watch.to_string());
+    // The model never answers, so nothing follows.
+    while told["params"]["piece"]["event"]["kind"] != "model_requested" {
+        told = peer.line().unwrap();
+    }
+    assert_eq!(hanging.connections(), 3);
     drop(peer);
-    std::thread::sleep(Duration::from_millis(1_500));
-    let status = hanging.run(&["daemon", "status", "--json"]).json();
-    assert_eq!(status["connections"], 2, "the submit and this: {status}");
+    wait_for("the connection to end", || hanging.connections() == 2);
     assert_eq!(hanging.run(&["stop", &run]).code, 0);
     assert_eq!(Done::from(child.wait_with_output().unwrap()).code, 1);
 }

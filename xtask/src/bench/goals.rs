@@ -72,7 +72,7 @@ pub fn run(bench: &Bench<'_>) -> Result<Measured, BenchError> {
         )
         .against("one after the other", &sequential),
     ];
-    Ok(Measured { rows, note: "The trivial goal is one agent with every built-in tool, one turn, about two dozen events.".to_owned() })
+    Ok(Measured { rows, note: "The trivial goal is one agent with every built-in tool and its confined worker, one turn, about two dozen events.".to_owned() })
 }
 
 /// Goals in a second when all submitters are at work.

@@ -40,7 +40,8 @@ pub enum Source {
 
 /// Every generated page. To add one whose text a program prints:
 /// `Page { file: "docs/reference/tools.md", part: Part::Whole, source: Source::Cargo(&["run", "--quiet",
-/// "--package", "agentd", "--", "docs", "tools"]) }`.
+/// "--bin", "agentd", "--", "docs", "tools"]) }`. The workspace's default members are built as one, as for an installation,
+/// and so as whoever else builds the programs builds them.
 pub static PAGES: &[Page] = &[
     Page {
         file: "ARCHITECTURE.md",
@@ -70,51 +71,27 @@ pub static PAGES: &[Page] = &[
     Page {
         file: "docs/reference/tools.md",
         part: Part::Whole,
-        source: Source::Cargo(&[
-            "run",
-            "--quiet",
-            "--package",
-            "agentd",
-            "--",
-            "docs",
-            "tools",
-        ]),
+        source: Source::Cargo(&["run", "--quiet", "--bin", "agentd", "--", "docs", "tools"]),
     },
     Page {
         file: "docs/reference/rpc.md",
         part: Part::Whole,
-        source: Source::Cargo(&["run", "--quiet", "--package", "agentd", "--", "docs", "rpc"]),
+        source: Source::Cargo(&["run", "--quiet", "--bin", "agentd", "--", "docs", "rpc"]),
     },
     Page {
         file: "docs/reference/commands.md",
         part: Part::Whole,
-        source: Source::Cargo(&["run", "--quiet", "--package", "agentd", "--", "docs", "cli"]),
+        source: Source::Cargo(&["run", "--quiet", "--bin", "agentd", "--", "docs", "cli"]),
     },
     Page {
         file: "docs/reference/configuration.md",
         part: Part::Whole,
-        source: Source::Cargo(&[
-            "run",
-            "--quiet",
-            "--package",
-            "agentd",
-            "--",
-            "docs",
-            "config",
-        ]),
+        source: Source::Cargo(&["run", "--quiet", "--bin", "agentd", "--", "docs", "config"]),
     },
     Page {
         file: "docs/reference/wire.md",
         part: Part::Whole,
-        source: Source::Cargo(&[
-            "run",
-            "--quiet",
-            "--package",
-            "agentd",
-            "--",
-            "docs",
-            "events",
-        ]),
+        source: Source::Cargo(&["run", "--quiet", "--bin", "agentd", "--", "docs", "events"]),
     },
     Page {
         file: "docs/reference/grants.md",
@@ -122,7 +99,7 @@ pub static PAGES: &[Page] = &[
         source: Source::Cargo(&[
             "run",
             "--quiet",
-            "--package",
+            "--bin",
             "agentd",
             "--",
             "docs",

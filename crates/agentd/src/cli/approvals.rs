@@ -43,9 +43,12 @@ enum Which {
     Approve {
         /// The act's id, or the beginning of it.
         call: String,
-        /// Let further calls of the same tool by the same run happen without asking for so long, as `1h`.
+        /// Let further calls of the same tool by the same run happen for so long, as `1h`, as far as the same rule asks.
         #[arg(long, value_name = "SPAN")]
         always: Option<String>,
+        /// Only if it is still what `show` showed with this sign.
+        #[arg(long, value_name = "SIGN")]
+        seen: Option<String>,
     },
     /// Refuse an act; its agent is told and goes on without it.
     Deny {
@@ -75,11 +78,12 @@ impl Act for Approvals {
                 let shown = start::ask::<ApprovalShow>(desk, Absent::Start, doing, &params)?;
                 desk.tell(&shown, |shown| show(desk, shown))
             }
-            Which::Approve { call, always } => {
+            Which::Approve { call, always, seen } => {
                 let params = AnswerParams {
                     call,
                     verdict: Verdict::Approve,
                     always_s: always.as_deref().map(seconds).transpose()?,
+                    seen,
                     reason: None,
                 };
                 answer(desk, &params, "approved")
@@ -89,6 +93,7 @@ impl Act for Approvals {
                     call,
                     verdict: Verdict::Deny,
                     always_s: None,
+                    seen: None,
                     reason,
                 };
                 answer(desk, &params, "denied")
@@ -136,11 +141,11 @@ fn list(desk: &Desk, pending: &[Pending]) -> Result<(), CliError> {
             words::one_line(what, 72),
         ]
     };
-    desk.say(super::desk::table(
-        ["CALL", "RUN", "WAITS FOR", "SINCE", "LEFT", "TOOL", "WHAT"],
+    desk.say_table(
+        ["CALL", "RUN", "WAITS FOR", "WAITED", "LEFT", "TOOL", "WHAT"],
         pending.iter().map(row),
-    ))?;
-    desk.say("`agentd approvals show CALL` shows all of one; `approve CALL` and `deny CALL` answer; `agentd settle RUN CALL` settles one in doubt")
+    )?;
+    desk.say("`agentd approvals show CALL` shows all of one and how to answer it")
 }
 
 fn show(desk: &Desk, shown: &Shown) -> Result<(), CliError> {
@@ -151,6 +156,7 @@ fn show(desk: &Desk, shown: &Shown) -> Result<(), CliError> {
         paint.tool(&words::one_line(&waiting.tool, 64))
     ))?;
     desk.say(format!("run      {}", shown.pending.run))?;
+    desk.say(format!("base     {}", words::one_line(&shown.base, 400)))?;
     desk.say(format!("goal     {}", words::one_line(&shown.goal, 300)))?;
     desk.say(format!("agent    {}", waiting.agent))?;
     desk.say(format!("asked    {}", words::date(waiting.since)))?;
@@ -159,6 +165,7 @@ fn show(desk: &Desk, shown: &Shown) -> Result<(), CliError> {
             rule,
             expires,
             preview,
+            body,
             ..
         } => {
             desk.say(format!("rule     {}", words::one_line(rule, 300)))?;
@@ -171,17 +178,24 @@ fn show(desk: &Desk, shown: &Shown) -> Result<(), CliError> {
                 Some(preview) => lines(preview, paint)
                     .iter()
                     .try_for_each(|line| desk.say(line))?,
-                None => desk.say(words::clean(preview))?,
+                None => desk.say(format!(
+                    "{}\n(only this line of it is left)",
+                    words::clean(preview)
+                ))?,
             }
             desk.say("")?;
             desk.say(format!(
-                "`agentd approvals approve {0}` lets it happen; `agentd approvals deny {0}` does not",
-                waiting.call
+                "`agentd approvals approve {0} --seen {1}` lets exactly this happen; `agentd approvals deny {0}` does not",
+                waiting.call,
+                aaos_core::text::head(body, SIGN_BYTES)
             ))
         }
         WaitsFor::Doubt { .. } => doubt(desk, shown.pending.run, waiting),
     }
 }
+
+/// Digits of a preview's digest that tell it from another of the same act.
+const SIGN_BYTES: usize = 12;
 
 /// What is known of an act in doubt, and what each choice means.
 pub(crate) fn doubt(desk: &Desk, run: RunId, waiting: &Waiting) -> Result<(), CliError> {
@@ -216,7 +230,7 @@ pub(crate) fn doubt(desk: &Desk, run: RunId, waiting: &Waiting) -> Result<(), Cl
 /// A preview, line by line.
 fn lines(preview: &Preview, paint: Paint) -> Vec<String> {
     match preview {
-        Preview::Diff { path, diff } => {
+        Preview::Diff { path, diff, .. } => {
             let mut lines = vec![format!("change {}", words::one_line(path, 4_096))];
             if diff.is_empty() {
                 lines.push("nothing would change".to_owned());
@@ -228,10 +242,18 @@ fn lines(preview: &Preview, paint: Paint) -> Vec<String> {
             );
             lines
         }
-        Preview::Program { directory, argv } => {
+        Preview::Program {
+            directory,
+            argv,
+            stdin,
+        } => {
             let mut lines = vec![format!("start in {}", words::one_line(directory, 4_096))];
             // Quoted one by one, so that an argument with spaces is not taken for two.
             lines.extend(argv.iter().map(|word| format!("  {word:?}")));
+            if !stdin.is_empty() {
+                lines.push("and give it to read".to_owned());
+            }
+            lines.extend(indented(stdin));
             lines
         }
         Preview::Request {
@@ -243,9 +265,12 @@ fn lines(preview: &Preview, paint: Paint) -> Vec<String> {
             lines.extend(
                 headers
                     .iter()
-                    .map(|name| format!("  {}: …", words::one_line(name, 256))),
+                    .map(|header| format!("  {}", words::clean(header).replace('\n', " "))),
             );
-            lines.extend(words::clean(body).lines().map(|line| format!("  {line}")));
+            if !body.is_empty() {
+                lines.push("with the body".to_owned());
+            }
+            lines.extend(indented(body));
             lines
         }
         Preview::Arguments { json } => {
@@ -257,6 +282,12 @@ fn lines(preview: &Preview, paint: Paint) -> Vec<String> {
             words::clean(&text).lines().map(str::to_owned).collect()
         }
     }
+}
+
+/// A text set off from our own words, which it could imitate.
+fn indented(text: &str) -> Vec<String> {
+    let lines = words::clean(text);
+    lines.lines().map(|line| format!("  {line}")).collect()
 }
 
 fn diff_line(line: &str, paint: Paint) -> String {
@@ -288,9 +319,11 @@ mod tests {
                 "commit".to_owned(),
                 "-m a\u{1b}[2J b".to_owned(),
             ],
+            stdin: "rm -rf\u{1b}[2J /\nstart in /elsewhere".to_owned(),
         };
         let shown = lines(&program, Paint(false));
-        assert_eq!(shown.len(), 4);
+        assert_eq!(shown.len(), 7);
+        assert_eq!(shown[5..], ["  rm -rf [2J /", "  start in /elsewhere"]);
         assert!(
             shown.iter().all(|line| !line.contains('\u{1b}')),
             "{shown:?}"
@@ -298,6 +331,7 @@ mod tests {
         let diff = Preview::Diff {
             path: "/work/a.txt".to_owned(),
             diff: "@@ -1 +1 @@\n-one\n+two\u{1b}[2J\n".to_owned(),
+            before: None,
         };
         let shown = lines(&diff, Paint(false));
         assert_eq!(shown.get(2).map(String::as_str), Some("-one"));

@@ -41,14 +41,17 @@ impl Act for Budget {
 }
 
 fn print(desk: &Desk, spent: &Spent) -> Result<(), CliError> {
-    let when = spent.since_s.map_or_else(String::new, |seconds| {
-        format!(" in the last {}", words::span(Span::from_secs(seconds)))
-    });
+    let when = spent
+        .since_s
+        .map_or_else(String::new, |seconds| match seconds {
+            86_400 => " in the last 24 hours".to_owned(),
+            _ => format!(" in the last {}", words::span(Span::from_secs(seconds))),
+        });
     let total = &spent.total;
     desk.say(format!(
         "{} and {} tokens{when}, {}",
         desk.paint().strong(&words::exact(total.cost)),
-        total.tokens(),
+        words::count(total.tokens()),
         words::plural(spent.runs.len() as u64, "run")
     ))?;
     limits_of_day(desk, spent)?;
@@ -66,7 +69,10 @@ fn print(desk: &Desk, spent: &Spent) -> Result<(), CliError> {
     }
     let goal = |one: &Spending| {
         let goal = spent.runs.iter().find(|run| run.run == one.run);
-        let goal = goal.map_or_else(String::new, |run| words::one_line(&run.goal, 60));
+        let goal = goal.map_or_else(
+            || "(a rehearsed plan, or erased)".to_owned(),
+            |run| words::one_line(&run.goal, 60),
+        );
         format!("{}  {goal}", one.run)
     };
     let role = |one: &Spending| {
@@ -141,7 +147,7 @@ fn section(
     }
     if lines.len() > LINES_MAX {
         let rest = lines.iter().skip(LINES_MAX);
-        let rest = rest.fold(Usage::default(), |sum, (_, (usage, ..))| sum.plus(*usage));
+        let rest: Usage = rest.map(|(_, (usage, ..))| *usage).sum();
         desk.say(format!(
             "  {} {:>12} {:>8} tokens  {} more",
             share(desk, spent, &rest),

@@ -67,6 +67,24 @@ impl Desk {
         Ok(())
     }
 
+    /// Prints a table whose columns stay columns on a narrow terminal.
+    pub(crate) fn say_table<const N: usize>(
+        &self,
+        head: [&str; N],
+        rows: impl IntoIterator<Item = [String; N]>,
+    ) -> Result<(), CliError> {
+        self.say_cut(&table(head, rows))
+    }
+
+    /// Prints lines; on a terminal each is cut to one row of it.
+    pub(crate) fn say_cut(&self, text: &str) -> Result<(), CliError> {
+        if !self.terminal {
+            return self.say(text);
+        }
+        let (_, columns) = console::Term::stdout().size();
+        self.say(cut(text, usize::from(columns)))
+    }
+
     /// Prints a value as one line of JSON.
     pub(crate) fn say_json(&self, value: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string(value);
@@ -108,24 +126,60 @@ impl Desk {
     }
 }
 
-/// A table without borders, its columns two spaces apart.
-pub(crate) fn table<const N: usize>(
-    head: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> String {
-    let mut table = comfy_table::Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_header(head);
-    for row in rows {
-        table.add_row(row);
+/// A table without borders, its columns two spaces apart. Cells may be coloured: widths are what a terminal shows.
+fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut lines = vec![head.map(str::to_owned)];
+    lines.extend(rows);
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|cell| console::measure_text_width(cell)).max()
+    };
+    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |cells: &[String; N]| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| {
+            console::pad_str(cell, *width, console::Alignment::Left, None).into_owned()
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Lines cut to so many columns.
+fn cut(text: &str, columns: usize) -> String {
+    let cut = |line| console::truncate_str(line, columns.max(1), "…").into_owned();
+    text.lines().map(cut).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_stands_in_columns_with_colours_and_fits_a_narrow_terminal() {
+        let rows = [
+            [
+                "run-1".to_owned(),
+                "\u{1b}[32mdone\u{1b}[0m".to_owned(),
+                "a goal ".repeat(20),
+            ],
+            ["run-22".to_owned(), "waiting".to_owned(), "x".to_owned()],
+        ];
+        let whole = table(["ID", "STATE", "GOAL"], rows);
+        let starts = |line: &str| {
+            let plain = console::strip_ansi_codes(line).into_owned();
+            plain
+                .find("GOAL")
+                .or_else(|| plain.find("a goal"))
+                .or_else(|| plain.find('x'))
+        };
+        let columns: Vec<_> = whole.lines().map(starts).collect();
+        assert_eq!(columns, [Some(17); 3], "{whole}");
+        let narrow = cut(&whole, 40);
+        let widths: Vec<_> = narrow.lines().map(console::measure_text_width).collect();
+        assert!(widths.iter().all(|width| *width <= 40), "{narrow}");
+        assert!(
+            narrow.contains('…') && narrow.lines().count() == 3,
+            "{narrow}"
+        );
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let text = table.to_string();
-    text.lines()
-        .map(str::trim_end)
-        .collect::<Vec<_>>()
-        .join("\n")
 }

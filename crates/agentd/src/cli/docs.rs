@@ -150,7 +150,8 @@ fn object(property: &Value) -> String {
 fn cli() -> String {
     let mut page = String::from(
         "# Commands\n\nEvery command takes `--json`, `--config FILE`, `--state-dir DIR` and `--socket PATH`. Exit codes: 0 done, 1 it failed, \
-         2 wrong use or configuration, 3 the daemon cannot be reached or the connection broke, 4 Ctrl-C twice within two seconds.\n",
+         2 wrong use or configuration, 3 the daemon cannot be reached or the connection broke, 4 Ctrl-C twice within two seconds. \
+         [From a script](../guide/programs.md) says what is printed with `--json`.\n",
     );
     let mut root = super::command();
     root.build();

@@ -18,7 +18,7 @@ use crate::{
     },
     world::SystemClock,
 };
-use aaos_core::event::{Event, Seq, Severity};
+use aaos_core::event::{Event, Kind, Seq, Severity};
 use aaos_ports::Clock;
 use std::time::{Duration, Instant};
 
@@ -110,10 +110,11 @@ pub(crate) async fn follow(
                 (Absent::Start, left, lost(&params.run, error))
             }
         };
-        shown.draw()?;
         if absent == Absent::Start {
+            shown.lift()?;
             desk.note("the daemon is gone; the run goes on as soon as it is back");
         }
+        shown.draw()?;
         params.after = shown.last.0;
         let back = again(desk, config, absent, patience);
         link = tokio::select! {
@@ -201,6 +202,14 @@ async fn detach(desk: &Desk, run: &str) -> CliError {
     })
 }
 
+/// Whether the tree shows it for as long as it is so.
+const fn stands_in_tree(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::ApprovalRequested { .. } | Kind::EffectInDoubt { .. } | Kind::RunParked { .. }
+    )
+}
+
 /// What has been shown, and how.
 struct Shown<'a> {
     desk: &'a Desk,
@@ -228,7 +237,12 @@ impl Shown<'_> {
             .watched
             .as_ref()
             .map_or_else(|| "run".to_owned(), |watched| watched.name(event));
-        let kept = self.show == Show::Lines || event.kind.severity() == Severity::Warning;
+        let kept = match self.show {
+            Show::Tree => {
+                event.kind.severity() == Severity::Warning && !stands_in_tree(&event.kind)
+            }
+            Show::Lines | Show::Json => true,
+        };
         let Some(body) = tell::body(event, self.paint).filter(|_| kept) else {
             return Ok(());
         };
@@ -261,6 +275,14 @@ impl Shown<'_> {
         self.desk.say(line)
     }
 
+    /// Takes the tree away, so that what is said beside it stands above it when it is drawn again.
+    fn lift(&mut self) -> Result<(), CliError> {
+        match self.show {
+            Show::Tree => Ok(self.screen.draw(&[], &[])?),
+            Show::Lines | Show::Json => Ok(()),
+        }
+    }
+
     fn draw(&mut self) -> Result<(), CliError> {
         if self.show != Show::Tree {
             return Ok(());
@@ -270,10 +292,8 @@ impl Shown<'_> {
             .watched
             .as_ref()
             .map(|watched| tree::frame(watched, SystemClock.now(), size, self.paint));
+        // What stays may take several rows: it is not drawn again, and a failure is to be read whole.
         let stay = std::mem::take(&mut self.stay);
-        let cut =
-            |line: &String| console::truncate_str(line, size.columns.max(1), "…").into_owned();
-        let stay: Vec<String> = stay.iter().map(cut).collect();
         Ok(self.screen.draw(&stay, &frame.unwrap_or_default())?)
     }
 }

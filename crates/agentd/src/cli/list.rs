@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     config::Installation,
+    limits::RUNS_LISTED_MAX,
     rpc::{
         RunList,
         wire::{ListParams, RunSummary},
@@ -14,14 +15,18 @@ use crate::{
     world::SystemClock,
 };
 use aaos_ports::Clock;
-use clap::Args;
+use clap::{Args, builder::RangedU64ValueParser};
 
 /// Its arguments.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// At most so many.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    /// At most so many, 50 if not given and 1000 at most; those that have not ended come first.
+    #[arg(long, value_name = "N", default_value_t = 50, hide_default_value = true, value_parser = up_to_max())]
+    limit: usize,
+}
+
+fn up_to_max() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=RUNS_LISTED_MAX as u64)
 }
 
 impl Act for List {
@@ -32,12 +37,23 @@ impl Act for List {
         let config = desk.config(Installation::PerUser)?;
         desk.wait(async {
             let mut link = start::reach(desk, &config, Absent::Start).await?;
-            let params = ListParams { limit: self.limit };
-            let runs = link.ask::<RunList>("list the runs", &params).await?;
+            // One more than is shown tells whether there are more.
+            let params = ListParams {
+                limit: Some(self.limit.saturating_add(1)),
+            };
+            let mut runs = link.ask::<RunList>("list the runs", &params).await?;
+            let more = runs.len() > self.limit;
+            runs.truncate(self.limit);
             if desk.json() {
                 return desk.say_json(&runs);
             }
             print(desk, &runs)?;
+            if more {
+                desk.note(format!(
+                    "there are more: `agentd list --limit {}` shows up to {0}",
+                    self.limit.saturating_mul(10).min(RUNS_LISTED_MAX)
+                ));
+            }
             if let Some(trouble) = &start::about(&mut link).await?.trouble {
                 desk.note(super::daemon::no_goals(trouble));
             }
@@ -53,19 +69,29 @@ fn print(desk: &Desk, runs: &[RunSummary]) -> Result<(), CliError> {
     if runs.is_empty() {
         return desk.say("No runs yet. `agentd submit \"GOAL\"` starts one.");
     }
-    let now = SystemClock.now();
+    let (now, paint) = (SystemClock.now(), desk.paint());
+    let standing = |run: &RunSummary| {
+        let said = words::run_standing(run.state, run.parked.as_ref(), run.waiting, run.recoveries);
+        words::painted(run.state, &said, paint)
+    };
     let row = |run: &RunSummary| {
         [
             run.run.to_string(),
-            words::run_standing(run.state, run.parked.as_ref(), run.waiting, run.recoveries),
+            standing(run),
             words::span(now.since(run.submitted)),
             words::money(run.usage.cost),
-            words::one_line(&run.backend, BACKEND_BYTES),
             words::one_line(&run.goal, 72),
         ]
     };
-    desk.say(super::desk::table(
-        ["ID", "STATE", "AGE", "COST", "BACKEND", "GOAL"],
-        runs.iter().map(row),
-    ))
+    if runs.iter().all(|run| words::confines_wholly(&run.backend)) {
+        let head = ["ID", "STATE", "AGE", "COST", "GOAL"];
+        return desk.say_table(head, runs.iter().map(row));
+    }
+    let with_backend = |run: &RunSummary| {
+        let [id, standing, age, cost, goal] = row(run);
+        let backend = words::one_line(&run.backend, BACKEND_BYTES);
+        [id, standing, age, cost, backend, goal]
+    };
+    let head = ["ID", "STATE", "AGE", "COST", "BACKEND", "GOAL"];
+    desk.say_table(head, runs.iter().map(with_backend))
 }

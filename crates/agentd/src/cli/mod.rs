@@ -22,6 +22,7 @@ mod link;
 mod list;
 mod logs;
 mod models;
+mod picture;
 mod plan;
 mod replay;
 mod resume;
@@ -154,13 +155,17 @@ pub(crate) fn main() -> ExitCode {
     let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
-            let code = if error.use_stderr() {
-                Code::Usage
+            if !error.use_stderr() {
+                let _ = error.print();
+                return Code::Done.into();
+            }
+            let asked_for_json = std::env::args_os().any(|argument| argument == "--json");
+            if asked_for_json {
+                misused(&error).print(asked_for_json);
             } else {
-                Code::Done
-            };
-            let _ = error.print();
-            return code.into();
+                let _ = error.print();
+            }
+            return Code::Usage.into();
         }
     };
     let flags = Flags::from_arg_matches(&matches).unwrap_or_default();
@@ -175,6 +180,13 @@ pub(crate) fn main() -> ExitCode {
             error.code.into()
         }
     }
+}
+
+/// Wrong use, for programs.
+fn misused(error: &clap::Error) -> CliError {
+    let text = error.to_string();
+    let problem = text.strip_prefix("error: ").unwrap_or(&text);
+    CliError::usage("read the arguments", problem.trim_end(), "See --help")
 }
 
 fn perform(matches: &ArgMatches, desk: Desk) -> Result<(), CliError> {

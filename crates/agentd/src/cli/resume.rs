@@ -37,12 +37,8 @@ impl Act for Resume {
         let resumed = start::ask::<RunResume>(desk, Absent::Start, "raise the budget", &params)?;
         desk.tell(&resumed, |Resumed { run, budget }| {
             desk.say(format!(
-                "{run} may use {}, {} tokens, {}, {}, {}",
-                words::exact(budget.cost),
-                words::count(budget.tokens),
-                words::span(budget.wall_clock),
-                words::plural(budget.calls, "call"),
-                words::plural(budget.agents, "agent")
+                "{run} may use {}; `agentd attach {run}` shows how it goes on",
+                words::budget(budget)
             ))
         })
     }

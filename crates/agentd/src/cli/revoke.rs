@@ -26,7 +26,7 @@ impl Act for Revoke {
             run: self.run,
             grant: self.grant,
         };
-        let revoked = start::ask::<RunRevoke>(desk, Absent::Report, "revoke the grant", &params)?;
+        let revoked = start::ask::<RunRevoke>(desk, Absent::Start, "revoke the grant", &params)?;
         desk.tell(&revoked, |revoked| {
             desk.say(format!(
                 "revoked {}, {} made from it, {} ended",

@@ -70,10 +70,10 @@ fn list(desk: &Desk) -> Result<(), CliError> {
             words::one_line(&role.summary, 80),
         ]
     };
-    desk.say(super::desk::table(
+    desk.say_table(
         ["NAME", "CLASS", "PARAMETERS", "SUMMARY"],
         answer.roles.iter().map(row),
-    ))?;
+    )?;
     answer
         .problems
         .iter()

@@ -2,6 +2,7 @@
 
 use super::{
     Act, CliError, Desk, approvals, budget,
+    picture::picture,
     start::{self, Absent},
     words,
 };
@@ -11,15 +12,21 @@ use crate::{
         RunStatus,
         wire::{RunDetail, RunParams},
     },
+    world::SystemClock,
 };
 use aaos_core::{
     capability::Capability,
-    event::{Outcome, RunState, RunView, SubtaskView, WaitsFor},
+    event::{Outcome, RunView, Waiting, WaitsFor},
+    id::RunId,
     time::Span,
     value::Value,
 };
+use aaos_ports::Clock;
 use clap::Args;
-use std::{collections::BTreeSet, io::Read};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read,
+};
 
 /// Its arguments.
 #[derive(Debug, Args)]
@@ -72,7 +79,6 @@ fn print(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
     fact("folder", words::one_line(&view.folder, 400))?;
     let agents = words::plural(view.agents, "agent");
     fact("usage", format!("{}, {agents}", work(view)))?;
-    used(desk, view)?;
     if view.warnings > 0 {
         let (warnings, run) = (view.warnings, view.run);
         fact(
@@ -80,25 +86,55 @@ fn print(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
             format!("{warnings} (`agentd logs {run}` shows them)"),
         )?;
     }
-    let profile = words::clean(&view.profile);
-    fact("granted", format!("by profile {profile}:"))?;
-    grants(desk, &detail.envelope)?;
-    super::submit::rules(desk, &detail.approve)?;
     waits(desk, view)?;
-    live(desk, detail)?;
-    if !view.subtasks.is_empty() {
-        desk.say("subtasks")?;
-    }
-    view.subtasks
-        .iter()
-        .try_for_each(|subtask| desk.say(subtask_line(subtask, paint)))?;
+    plan(desk, view)?;
+    used(desk, view)?;
+    authority(desk, detail)?;
     delivered(desk, view)?;
     if let Some(Outcome::Failed { failure }) = &view.outcome {
-        let (problem, next_step) = crate::report::failure_parts(failure);
+        let (problem, next_step) = crate::report::failure_of(view.run, failure);
         desk.say(format!("failed: {}", words::clean(&problem)))?;
-        desk.say(format!("next: {}", words::clean(&next_step)))?;
+        desk.say(format!(
+            "next: {}",
+            words::clean(&next_step).replace('\n', "\n      ")
+        ))?;
     }
     Ok(())
+}
+
+/// The plan as a picture.
+fn plan(desk: &Desk, view: &RunView) -> Result<(), CliError> {
+    if view.subtasks.is_empty() {
+        return Ok(());
+    }
+    desk.say("subtasks")?;
+    let (nothing, now) = (BTreeMap::new(), SystemClock.now());
+    picture(view, &nothing, now, SUBTASKS_SHOWN_MAX, desk.paint())
+        .iter()
+        .try_for_each(|line| desk.say_cut(line))?;
+    more(desk, view.subtasks.len(), SUBTASKS_SHOWN_MAX, view.run)
+}
+
+/// Most subtasks that are shown: some screens. Those that run or failed come first; `--json` has all.
+const SUBTASKS_SHOWN_MAX: usize = 100;
+
+/// What the run was granted, what it asks about, and what it may still do.
+fn authority(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
+    let view = &detail.view;
+    let profile = words::clean(&view.profile);
+    desk.say(format!("granted    by profile {profile}:"))?;
+    grants(desk, &detail.envelope)?;
+    super::submit::rules(desk, &detail.approve)?;
+    let now = SystemClock.now();
+    let holds = |until| !view.state.is_final() && until > now;
+    for ahead in view.approved_ahead.iter().filter(|one| holds(one.until)) {
+        let (tool, until) = (words::one_line(&ahead.tool, 64), words::date(ahead.until));
+        let rule = words::one_line(&ahead.rule, 200);
+        desk.say(desk.paint().dim(&format!(
+            "  not for {tool} by `{rule}` until {until}, as you said"
+        )))?;
+    }
+    live(desk, detail)
 }
 
 /// Tokens, money and calls.
@@ -109,85 +145,75 @@ fn work(view: &RunView) -> String {
 
 fn standing(view: &RunView, paint: words::Paint) -> String {
     let waiting = view.waiting.len();
-    let text = words::run_standing(view.state, view.parked.as_ref(), waiting, view.recoveries);
-    match view.state {
-        RunState::Waiting | RunState::Parked | RunState::Recovering => paint.warn(&text),
-        _ => text.replacen(
-            words::run_state(view.state),
-            &words::painted_state(view.state, paint),
-            1,
-        ),
-    }
+    let said = words::run_standing(view.state, view.parked.as_ref(), waiting, view.recoveries);
+    words::painted(view.state, &said, paint)
 }
 
 /// How far each limit is used.
 fn used(desk: &Desk, view: &RunView) -> Result<(), CliError> {
     let budget = &view.budget;
-    let minutes = |span: Span| span.millis() / 60_000;
-    let (active, allowed) = (minutes(view.active), minutes(budget.wall_clock));
+    let (active, allowed) = (view.active.millis(), budget.wall_clock.millis());
+    let time = |millis| words::span(Span::from_millis(millis));
     desk.say("budget")?;
     budget::limits(desk, budget, &view.usage, view.tool_calls, view.agents)?;
-    desk.say(budget::limit_line(
-        desk,
-        "minutes",
-        active,
-        allowed,
-        words::count,
-    ))?;
-    let Some(parked) = &view.parked else {
-        return Ok(());
-    };
-    desk.say(desk.paint().warn(&format!(
-        "  it waits at its limit of {}, {} more wanted: {}",
-        words::used_of(parked.limit, parked.used, parked.allowed),
-        words::amount(parked.limit, parked.wanted),
-        words::way_on(parked.limit, Some(view.run))
-    )))
+    desk.say(budget::limit_line(desk, "time", active, allowed, time))
 }
 
 /// What waits for the operator, and what each answer means.
 fn waits(desk: &Desk, view: &RunView) -> Result<(), CliError> {
-    if !view.waiting.is_empty() {
+    if view.parked.is_some() || !view.waiting.is_empty() {
         desk.say(desk.paint().warn("waits for you"))?;
     }
-    view.waiting.iter().try_for_each(|waiting| {
-        let tool = words::one_line(&waiting.tool, 64);
-        match &waiting.what {
-            WaitsFor::Approval {
-                preview, expires, ..
-            } => {
-                let until = words::date(*expires);
-                let what = words::one_line(preview, 200);
-                desk.say(format!("  {}  approval of {tool}, until {until}: {what}", waiting.call))?;
-                desk.say(format!(
-                    "  `agentd approvals show {0}`, then `agentd approvals approve {0}` or `agentd approvals deny {0}`",
-                    waiting.call
-                ))
-            }
-            WaitsFor::Doubt { .. } => {
-                desk.say(format!("  {}  effect in doubt: {tool}", waiting.call))?;
-                approvals::doubt(desk, view.run, waiting)
-            }
-        }
-    })
+    if let Some(parked) = &view.parked {
+        desk.say(format!(
+            "  at its limit of {}, {} more wanted: {}",
+            words::used_of(parked.limit, parked.used, parked.allowed),
+            words::amount(parked.limit, parked.wanted),
+            words::way_on(parked.limit, Some(view.run))
+        ))?;
+    }
+    view.waiting
+        .iter()
+        .take(WAITS_SHOWN_MAX)
+        .try_for_each(|waiting| wait(desk, view.run, waiting))?;
+    more(desk, view.waiting.len(), WAITS_SHOWN_MAX, view.run)?;
+    let mut approvals = view.waiting.iter().filter(|waiting| is_approval(waiting));
+    let call = match (approvals.next(), approvals.next()) {
+        (None, _) => return Ok(()),
+        (Some(only), None) => only.call.to_string(),
+        (Some(_), Some(_)) => "CALL".to_owned(),
+    };
+    desk.say(format!(
+        "  `agentd approvals show {call}`, then `agentd approvals approve {call}` or `agentd approvals deny {call}`"
+    ))
 }
 
-fn subtask_line(subtask: &SubtaskView, paint: words::Paint) -> String {
-    let elapsed = match (subtask.started, subtask.finished) {
-        (Some(started), Some(finished)) => words::span(finished.since(started)),
-        _ => String::new(),
-    };
-    let end = match &subtask.outcome {
-        Some(Outcome::Succeeded { output }) => words::one_line(&output.describe(), 200),
-        Some(Outcome::Failed { failure }) => paint.bad(&words::one_line(&failure.to_string(), 200)),
-        None => words::one_line(&subtask.task, 120),
-    };
-    format!(
-        "  {} {:<14} {:<11} {elapsed:>6}  {end}",
-        words::mark(subtask.state, paint),
-        subtask.id,
-        subtask.role
-    )
+/// Most acts that wait which are shown.
+const WAITS_SHOWN_MAX: usize = 20;
+
+const fn is_approval(waiting: &Waiting) -> bool {
+    matches!(waiting.what, WaitsFor::Approval { .. })
+}
+
+/// One act that waits.
+fn wait(desk: &Desk, run: RunId, waiting: &Waiting) -> Result<(), CliError> {
+    let (call, tool) = (waiting.call, words::one_line(&waiting.tool, 64));
+    let since = words::span(SystemClock.now().since(waiting.since));
+    match &waiting.what {
+        WaitsFor::Approval {
+            preview, expires, ..
+        } => {
+            let until = words::date(*expires);
+            let what = words::one_line(preview, 200);
+            desk.say(format!(
+                "  {call}  approval of {tool}, waits {since}, until {until}: {what}"
+            ))
+        }
+        WaitsFor::Doubt { .. } => {
+            desk.say(format!("  {call}  effect in doubt: {tool}, waits {since}"))?;
+            approvals::doubt(desk, run, waiting)
+        }
+    }
 }
 
 /// Grants, a line each.
@@ -211,15 +237,30 @@ fn live(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
             "live       (`agentd revoke {run} GRANT` takes one back, and all made from it)"
         ))?;
     }
-    detail.live.iter().try_for_each(|held| {
+    let mut shown = detail.live.iter().take(LIVE_SHOWN_MAX);
+    shown.try_for_each(|held| {
         let holder = held
             .agent
             .map_or_else(|| "the run".to_owned(), |agent| agent.to_string());
         let capability = words::clean(&held.capability.to_string());
         let line = format!("  {}  {holder:<19}  {}", held.grant, paint.dim(&capability));
         desk.say(line)
-    })
+    })?;
+    more(desk, detail.live.len(), LIVE_SHOWN_MAX, run)
 }
+
+/// How many of a list were not shown, and where they are.
+fn more(desk: &Desk, all: usize, shown: usize, run: RunId) -> Result<(), CliError> {
+    match all.checked_sub(shown) {
+        None | Some(0) => Ok(()),
+        Some(more) => desk.say(format!(
+            "  … {more} more; `agentd status --json {run}` has all"
+        )),
+    }
+}
+
+/// Most live grants that are shown: those of a run and of some agents.
+const LIVE_SHOWN_MAX: usize = 40;
 
 /// Lines of a delivered file that are shown.
 const FILE_LINES_SHOWN: usize = 24;
@@ -243,9 +284,13 @@ pub(crate) fn delivered(desk: &Desk, view: &RunView) -> Result<(), CliError> {
     if !files.is_empty() {
         desk.say("files")?;
     }
-    files.iter().try_for_each(|(path, bytes)| {
-        desk.say(format!("  {}  ({bytes} bytes)", words::one_line(path, 400)))
-    })?;
+    files
+        .iter()
+        .take(FILES_SHOWN_MAX)
+        .try_for_each(|(path, bytes)| {
+            desk.say(format!("  {}  ({bytes} bytes)", words::one_line(path, 400)))
+        })?;
+    more(desk, files.len(), FILES_SHOWN_MAX, view.run)?;
     if let Some(finished) = view.finished {
         let elapsed = words::span(finished.since(view.submitted));
         let line = format!("{}, {elapsed}", work(view));
@@ -253,6 +298,9 @@ pub(crate) fn delivered(desk: &Desk, view: &RunView) -> Result<(), CliError> {
     }
     Ok(())
 }
+
+/// Most delivered files that are named.
+const FILES_SHOWN_MAX: usize = 40;
 
 /// Files that subtasks and the run delivered, each once.
 fn artifacts(view: &RunView) -> BTreeSet<(String, u64)> {

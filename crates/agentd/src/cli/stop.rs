@@ -20,9 +20,13 @@ impl Act for Stop {
 
     fn act(self, desk: &Desk) -> Result<(), CliError> {
         let params = RunParams { run: self.run };
-        let stopped = start::ask::<RunStop>(desk, Absent::Report, "stop the run", &params)?;
+        // Without a daemon nothing goes on, but the next one would carry the run on.
+        let stopped = start::ask::<RunStop>(desk, Absent::Start, "stop the run", &params)?;
         desk.tell(&stopped, |stopped| {
-            desk.say(format!("{} was asked to stop", stopped.run))
+            desk.say(format!(
+                "{0} was asked to stop; `agentd attach {0}` shows how it ends",
+                stopped.run
+            ))
         })
     }
 }

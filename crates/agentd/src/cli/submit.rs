@@ -75,7 +75,7 @@ pub(crate) async fn see(
     ending(desk, &watched)
 }
 
-/// The first lines: what runs, where, by which model, with which grants, what it asks about.
+/// The first lines: what runs, where, by which model, with which grants, what it may use, what it asks about.
 fn opening(desk: &Desk, submitted: &Submitted) -> Result<(), CliError> {
     let paint = desk.paint();
     let backend = words::painted_backend(&submitted.backend, paint);
@@ -90,6 +90,8 @@ fn opening(desk: &Desk, submitted: &Submitted) -> Result<(), CliError> {
         words::clean(&submitted.profile)
     )))?;
     status::grants(desk, &submitted.envelope)?;
+    let budget = words::budget(&submitted.budget);
+    desk.say(paint.dim(&format!("may use {budget}")))?;
     rules(desk, &submitted.approve)
 }
 
@@ -127,8 +129,7 @@ pub(crate) fn ending(desk: &Desk, watched: &Watched) -> Result<(), CliError> {
             if desk.json() {
                 return Err(CliError::quiet(super::Code::Failed));
             }
-            let (problem, next_step) = crate::report::failure_parts(failure);
-            let next_step = next_step.replace(" RUN`", &format!(" {}`", detail.view.run));
+            let (problem, next_step) = crate::report::failure_of(detail.view.run, failure);
             Err(CliError::failed("carry out the goal", problem, next_step))
         }
         None => Ok(()),

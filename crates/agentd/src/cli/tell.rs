@@ -368,11 +368,15 @@ fn of_waiting(event: &Event, paint: Paint) -> Option<String> {
             tool,
             rule,
             preview,
+            again,
             ..
         } => {
             let call = event.subject.call;
+            let again = again.as_ref().map_or_else(String::new, |why| {
+                format!(", asked again because {}", short(why))
+            });
             paint.warn(&format!(
-                "{} waits for your approval ({}): {}{}",
+                "{} waits for your approval ({}{again}): {}{}",
                 short(tool),
                 short(rule),
                 short(preview),

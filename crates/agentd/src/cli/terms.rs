@@ -99,9 +99,14 @@ fn rules(lines: &[String], base: &str) -> Result<Vec<String>, CliError> {
             }
             _ => line.parse(),
         };
-        rule.map(|rule| rule.to_string()).map_err(|error| {
+        let rule = rule.map_err(|error| error.problem);
+        let sound = rule.and_then(|rule| match rule.problem() {
+            Some(problem) => Err(problem.to_owned()),
+            None => Ok(rule.to_string()),
+        });
+        sound.map_err(|problem| {
             let shown = super::words::one_line(line, 120);
-            let problem = format!("--ask `{shown}`: {}", error.problem);
+            let problem = format!("--ask `{shown}`: {problem}");
             let next_step = "Write `effect: irreversible`, `tool: git_commit`, or any capability, as `http: POST *`";
             CliError::usage("read the rules for approval", &problem, next_step)
         })

@@ -20,10 +20,10 @@ impl Act for Tools {
     fn act(self, desk: &Desk) -> Result<(), CliError> {
         let answer = start::ask::<ToolList>(desk, Absent::Start, "list the tools", &Nothing {})?;
         desk.tell(&answer, |answer| {
-            desk.say(super::desk::table(
+            desk.say_table(
                 ["NAME", "POWERS", "EFFECT", "RUNS IN", "SUMMARY"],
                 answer.tools.iter().map(row),
-            ))
+            )
         })
     }
 }

@@ -1,14 +1,17 @@
 //! A run as a tree for the terminal: the goal's state, its subtasks, what each is doing. A pure function of what is
 //! known, so that what is drawn can be tested.
 
-use super::words::{self, Paint};
+use super::{
+    picture::picture,
+    words::{self, Paint},
+};
 use aaos_core::{
-    event::{Event, Kind, Outcome, RunView, SubtaskState, SubtaskView, WaitsFor},
-    id::{AgentId, SubtaskId},
+    event::{Event, Kind, RunView, SubtaskState, WaitsFor},
+    id::AgentId,
     time::Timestamp,
     tool::Placement,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What is known of a run while it is watched.
 pub(crate) struct Watched {
@@ -124,30 +127,19 @@ pub(crate) struct Size {
 /// Rows of a tree that are not subtasks: the head, and the line that counts what is not shown.
 const ROWS_OTHER: usize = 2;
 
-/// The tree, a line to an entry, each at most as wide as the terminal.
+/// The tree, a line to an entry, each at most as wide as the terminal, all together at most as high.
 pub(crate) fn frame(watched: &Watched, now: Timestamp, size: Size, paint: Paint) -> Vec<String> {
     let view = &watched.view;
-    let mut lines = vec![head(view, now, paint)];
-    let waits = waits(view, paint);
+    let waits = waits(view, now, paint);
     let room = size.rows.saturating_sub(ROWS_OTHER + waits.len()).max(1);
-    let shown = chosen(&view.subtasks, room);
-    let depths = depths(&view.subtasks);
-    lines.extend(shown.iter().map(|subtask| {
-        let depth = depths.get(&subtask.id).copied().unwrap_or(0);
-        line(watched, subtask, depth, now, paint)
-    }));
+    let mut lines = vec![head(view, now, paint)];
+    lines.extend(picture(view, &watched.hands, now, room, paint));
     if view.subtasks.is_empty() {
-        lines.extend(
-            view.agents_running
-                .iter()
-                .take(room)
-                .map(|agent| agent_line(watched, agent, paint)),
-        );
-    }
-    if shown.len() < view.subtasks.len() {
-        lines.push(paint.dim(&format!("  … {}", tally(&view.subtasks))));
+        let agents = view.agents_running.iter().take(room);
+        lines.extend(agents.map(|agent| agent_line(watched, agent, paint)));
     }
     lines.extend(waits);
+    lines.truncate(size.rows.max(1));
     lines
         .into_iter()
         .map(|line| console::truncate_str(&line, size.columns.max(1), "…").into_owned())
@@ -158,7 +150,7 @@ pub(crate) fn frame(watched: &Watched, now: Timestamp, size: Size, paint: Paint)
 const WAITS_SHOWN_MAX: usize = 3;
 
 /// What waits for the operator, with the command that answers it.
-fn waits(view: &RunView, paint: Paint) -> Vec<String> {
+fn waits(view: &RunView, now: Timestamp, paint: Paint) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     if let Some(parked) = &view.parked {
         lines.push(paint.warn(&format!(
@@ -168,20 +160,17 @@ fn waits(view: &RunView, paint: Paint) -> Vec<String> {
         )));
     }
     lines.extend(view.waiting.iter().take(WAITS_SHOWN_MAX).map(|waiting| {
-        let tool = words::one_line(&waiting.tool, 40);
-        paint.warn(&match &waiting.what {
-            WaitsFor::Approval { preview, .. } => format!(
-                "  ? agentd approvals show {}  ({tool}: {})",
-                waiting.call,
-                words::one_line(preview, 120)
-            ),
-            WaitsFor::Doubt { .. } => {
-                format!(
-                    "  ? agentd approvals show {}  ({tool} may have happened)",
-                    waiting.call
-                )
+        let (tool, call) = (words::one_line(&waiting.tool, 40), waiting.call);
+        let since = words::span(now.since(waiting.since));
+        let what = match &waiting.what {
+            WaitsFor::Approval { preview, .. } => {
+                format!("{tool}: {}", words::one_line(preview, 120))
             }
-        })
+            WaitsFor::Doubt { .. } => format!("{tool} may have happened"),
+        };
+        paint.warn(&format!(
+            "  ? agentd approvals show {call}  (waits {since}; {what})"
+        ))
     }));
     if view.waiting.len() > WAITS_SHOWN_MAX {
         let more = view.waiting.len() - WAITS_SHOWN_MAX;
@@ -211,34 +200,6 @@ fn head(view: &RunView, now: Timestamp, paint: Paint) -> String {
     parts.join("  ")
 }
 
-fn line(
-    watched: &Watched,
-    subtask: &SubtaskView,
-    depth: usize,
-    now: Timestamp,
-    paint: Paint,
-) -> String {
-    let indent = "  ".repeat(1 + depth.min(DEPTH_SHOWN_MAX));
-    let elapsed = subtask
-        .started
-        .map(|started| words::span(subtask.finished.unwrap_or(now).since(started)));
-    let hands = subtask.agent.and_then(|agent| watched.hands.get(&agent));
-    let doing = match (subtask.state, hands, &subtask.outcome) {
-        (SubtaskState::Running, Some(hands), _) => paint.tool(hands),
-        (_, _, Some(Outcome::Failed { failure })) => {
-            paint.bad(&words::one_line(&failure.to_string(), 160))
-        }
-        _ => paint.dim(&words::one_line(&subtask.task, 160)),
-    };
-    let mark = words::mark(subtask.state, paint);
-    format!(
-        "{indent}{mark} {:<14} {:<11} {:>6}  {doing}",
-        subtask.id,
-        subtask.role,
-        elapsed.unwrap_or_default()
-    )
-}
-
 fn agent_line(watched: &Watched, agent: &aaos_core::event::AgentView, paint: Paint) -> String {
     let hands = watched.hands.get(&agent.agent).cloned().unwrap_or_default();
     format!(
@@ -249,89 +210,15 @@ fn agent_line(watched: &Watched, agent: &aaos_core::event::AgentView, paint: Pai
     )
 }
 
-/// Steps of indentation that are shown; deeper subtasks stand beneath each other.
-const DEPTH_SHOWN_MAX: usize = 6;
-
-/// How many subtasks lie before each, at most. Takes them in plan order and again until nothing changes, but no more
-/// often than indentation shows.
-fn depths(subtasks: &[SubtaskView]) -> BTreeMap<SubtaskId, usize> {
-    let mut depths: BTreeMap<SubtaskId, usize> = subtasks
-        .iter()
-        .map(|subtask| (subtask.id.clone(), 0))
-        .collect();
-    for _ in 0..DEPTH_SHOWN_MAX {
-        let mut changed = false;
-        for subtask in subtasks {
-            let deepest = subtask
-                .needs
-                .iter()
-                .filter_map(|need| depths.get(need))
-                .max();
-            let depth = deepest.map_or(0, |depth| depth + 1).min(DEPTH_SHOWN_MAX);
-            changed |= depths.insert(subtask.id.clone(), depth) != Some(depth);
-        }
-        if !changed {
-            break;
-        }
-    }
-    depths
-}
-
-/// At most `room` subtasks in plan order: those that run or failed first, then those that ended last, then the rest.
-fn chosen(subtasks: &[SubtaskView], room: usize) -> Vec<&SubtaskView> {
-    if subtasks.len() <= room {
-        return subtasks.iter().collect();
-    }
-    let weight = |subtask: &SubtaskView| match subtask.state {
-        SubtaskState::Running => 0,
-        SubtaskState::Failed => 1,
-        SubtaskState::Succeeded => 2,
-        SubtaskState::Waiting => 3,
-        SubtaskState::Skipped => 4,
-    };
-    let mut order: Vec<usize> = (0..subtasks.len()).collect();
-    let key = |at: &usize| {
-        subtasks
-            .get(*at)
-            .map(|subtask| (weight(subtask), std::cmp::Reverse(subtask.finished)))
-    };
-    order.sort_by_key(key);
-    let kept: BTreeSet<usize> = order.into_iter().take(room).collect();
-    kept.into_iter().filter_map(|at| subtasks.get(at)).collect()
-}
-
-/// How many subtasks are in each state.
-fn tally(subtasks: &[SubtaskView]) -> String {
-    let count = |state| {
-        subtasks
-            .iter()
-            .filter(|subtask| subtask.state == state)
-            .count()
-    };
-    let states = [
-        (SubtaskState::Succeeded, "done"),
-        (SubtaskState::Running, "running"),
-        (SubtaskState::Waiting, "waiting"),
-        (SubtaskState::Failed, "failed"),
-        (SubtaskState::Skipped, "skipped"),
-    ];
-    let parts = states
-        .iter()
-        .map(|(state, word)| (count(*state), word))
-        .filter(|(number, _)| *number > 0);
-    parts
-        .map(|(number, word)| format!("{number} {word}"))
-        .collect::<Vec<_>>()
-        .join(" · ")
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
     use super::*;
     use aaos_core::{
-        event::{BackendName, Seq, Subject},
-        id::RunId,
+        event::{BackendName, Outcome, Seq, Subject},
+        failure::Failure,
+        id::{CallId, RunId},
+        model::Usage,
         plan::{Plan, Subtask},
     };
 
@@ -452,6 +339,95 @@ mod tests {
             lines
                 .iter()
                 .all(|line| console::measure_text_width(line) <= size.columns)
+        );
+    }
+
+    fn of_agent(seq: u64, kind: Kind) -> Event {
+        let mut event = event(seq, kind);
+        event.subject.agent = Some(AgentId::from_drawn(1));
+        event.subject.call = Some(CallId::from_drawn(2));
+        event
+    }
+
+    #[test]
+    fn an_act_that_waits_shows_how_long_and_a_subtask_that_waits_shows_for_what() {
+        let mut watched = watched(vec![subtask("a", &[]), subtask("bb", &["a"])]);
+        let spawned = Kind::AgentSpawned {
+            role: "fetcher".parse().unwrap(),
+            subtask: Some("a".parse().unwrap()),
+            parent: None,
+            backend: BackendName("in_process".to_owned()),
+            model: None,
+            rests_on: None,
+        };
+        let asked = Kind::ApprovalRequested {
+            tool: "http_send".to_owned(),
+            input_hash: String::new(),
+            rule: "tool: http_send".to_owned(),
+            preview: "POST https://a.example/".to_owned(),
+            body: String::new(),
+            expires: Timestamp::from_micros(9_000_000_000),
+            again: None,
+        };
+        watched.apply(&of_agent(4, spawned));
+        watched.apply(&of_agent(5, asked));
+        let size = Size {
+            rows: 20,
+            columns: 100,
+        };
+        let now = Timestamp::from_micros(65_000_000);
+        let lines = frame(&watched, now, size, Paint(false));
+        assert!(
+            lines[1].starts_with("  ? a     fetcher")
+                && lines[1].ends_with("waits 1m00s: http_send"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[2].starts_with("    · bb  fetcher") && lines[2].contains("after a: task of bb"),
+            "{lines:?}"
+        );
+        let answer = format!("  ? agentd approvals show {}", CallId::from_drawn(2));
+        assert!(
+            lines[3].starts_with(&answer) && lines[3].contains("waits 1m00s; http_send: POST"),
+            "{lines:?}"
+        );
+        let low = Size {
+            rows: 2,
+            columns: 100,
+        };
+        assert_eq!(frame(&watched, now, low, Paint(false)).len(), 2);
+    }
+
+    #[test]
+    fn a_run_that_ended_early_says_what_was_not_begun() {
+        let mut subtasks: Vec<Subtask> = (0..99)
+            .map(|number| subtask(&format!("s{number}"), &[]))
+            .collect();
+        subtasks.push(subtask("a", &["s0", "s1", "s2", "s3"]));
+        let mut watched = watched(subtasks);
+        let size = Size {
+            rows: 200,
+            columns: 100,
+        };
+        let now = Timestamp::from_micros(5_000_000);
+        let open = frame(&watched, now, size, Paint(false));
+        assert!(
+            open.iter().all(|line| !line.contains("waiting")),
+            "all are shown: {open:?}"
+        );
+        let finished = Kind::RunFinished {
+            outcome: Outcome::Failed {
+                failure: Failure::Stopped,
+            },
+            usage: Usage::default(),
+        };
+        watched.apply(&event(6, finished));
+        let low = Size { rows: 10, ..size };
+        let lines = frame(&watched, now, low, Paint(false));
+        let tally = lines.last().unwrap();
+        assert!(
+            tally.contains("99 not begun") && tally.contains("░"),
+            "{lines:?}"
         );
     }
 }

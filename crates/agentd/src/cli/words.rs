@@ -2,6 +2,7 @@
 
 use crate::rpc::decided::Decided;
 use aaos_core::{
+    budget::Budget,
     event::{Parked, RunState, SubtaskState},
     failure::LimitKind,
     id::RunId,
@@ -56,21 +57,14 @@ impl Paint {
     }
 }
 
-/// Text for a terminal: line ends and tabs stay, every other control character becomes a space.
+/// Text for a terminal: line ends and tabs stay, every other deceptive character becomes a space.
 pub(crate) fn clean(text: &str) -> String {
-    let harmless = |c: char| {
-        if c.is_control() && c != '\n' && c != '\t' || is_reordering(c) {
-            ' '
-        } else {
-            c
-        }
+    let harmless = |c: char| match c {
+        '\n' | '\t' => c,
+        _ if aaos_core::text::is_deceptive(c) => ' ',
+        _ => c,
     };
     text.chars().map(harmless).collect()
-}
-
-/// Characters that turn the direction of text, so that it reads otherwise than it is.
-const fn is_reordering(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// One line for a terminal, cut to so many bytes.
@@ -100,10 +94,11 @@ fn zoned(time: Timestamp) -> Option<jiff::Zoned> {
     Some(time.to_zoned(jiff::tz::TimeZone::system()))
 }
 
-/// A length of time: `0.4s`, `12s`, `3m04s`, `2h10m`, `5d`.
+/// A length of time: `42ms`, `0.4s`, `12s`, `3m04s`, `2h10m`, `5d`.
 pub(crate) fn span(span: Span) -> String {
     let (millis, secs) = (span.millis(), span.millis() / 1_000);
     match secs {
+        0 if millis < 100 => format!("{millis}ms"),
         0..10 => format!("{}.{}s", secs, millis % 1_000 / 100),
         10..60 => format!("{secs}s"),
         60..3_600 => format!("{}m{:02}s", secs / 60, secs % 60),
@@ -116,7 +111,7 @@ pub(crate) fn span(span: Span) -> String {
 pub(crate) fn money(cost: MicroDollars) -> String {
     match cost.0 {
         0 => "$0".to_owned(),
-        1..10_000 => cost.to_string(),
+        1..10_000 => exact(cost),
         more => format!("${}.{:04}", more / 1_000_000, more % 1_000_000 / 100),
     }
 }
@@ -170,6 +165,18 @@ pub(crate) fn amount(kind: LimitKind, value: u64) -> String {
         LimitKind::WallClock => span(Span::from_millis(value)),
         _ => count(value),
     }
+}
+
+/// What a run may use: `$5.00, 5.0M tokens, 1h00m, 100.0k calls, 20.0k agents`.
+pub(crate) fn budget(budget: &Budget) -> String {
+    format!(
+        "{}, {} tokens, {}, {}, {}",
+        exact(budget.cost),
+        count(budget.tokens),
+        span(budget.wall_clock),
+        plural(budget.calls, "call"),
+        plural(budget.agents, "agent")
+    )
 }
 
 /// How far a limit is used: `cost ($5.00 of $5.00)`.
@@ -235,6 +242,20 @@ pub(crate) fn bar(part: u64, whole: u64, paint: Paint) -> String {
     format!("{full}{}", paint.dim(&rest))
 }
 
+/// How much of a whole is done and how much of it failed, as a bar; anything at all that failed shows.
+pub(crate) fn progress(done: u64, failed: u64, whole: u64, paint: Paint) -> String {
+    let share = |part: u64| part.saturating_mul(BAR_WIDTH) / whole.max(1);
+    let failed = share(failed).clamp(u64::from(failed > 0), BAR_WIDTH);
+    let done = share(done).min(BAR_WIDTH - failed);
+    let drawn = |text: &str, width: u64| text.repeat(usize::try_from(width).unwrap_or_default());
+    format!(
+        "{}{}{}",
+        paint.good(&drawn("█", done)),
+        paint.bad(&drawn("×", failed)),
+        paint.dim(&drawn("░", BAR_WIDTH - done - failed))
+    )
+}
+
 /// Tokens and money.
 pub(crate) fn usage(usage: &Usage) -> String {
     format!(
@@ -294,7 +315,7 @@ pub(crate) fn run_standing(
         (RunState::Waiting, _) => format!("{} for you ({waiting})", run_state(state)),
         _ => run_state(state).to_owned(),
     };
-    if !state.is_final() && recoveries > 0 {
+    if !state.is_final() && state != RunState::Recovering && recoveries > 0 {
         let times = if recoveries == 1 {
             "once".to_owned()
         } else {
@@ -305,17 +326,21 @@ pub(crate) fn run_standing(
     text
 }
 
+/// What is said of a run in this state, in the state's colour.
+pub(crate) fn painted(state: RunState, said: &str, paint: Paint) -> String {
+    match state {
+        RunState::Succeeded => paint.good(said),
+        RunState::Failed => paint.bad(said),
+        RunState::Stopping | RunState::Recovering | RunState::Waiting | RunState::Parked => {
+            paint.warn(said)
+        }
+        RunState::Planning | RunState::Running => paint.strong(said),
+    }
+}
+
 /// A run's state, coloured.
 pub(crate) fn painted_state(state: RunState, paint: Paint) -> String {
-    let word = run_state(state);
-    match state {
-        RunState::Succeeded => paint.good(word),
-        RunState::Failed => paint.bad(word),
-        RunState::Stopping | RunState::Recovering | RunState::Waiting | RunState::Parked => {
-            paint.warn(word)
-        }
-        RunState::Planning | RunState::Running => paint.strong(word),
-    }
+    painted(state, run_state(state), paint)
 }
 
 /// A subtask's mark.
@@ -327,6 +352,11 @@ pub(crate) fn mark(state: SubtaskState, paint: Paint) -> String {
         SubtaskState::Failed => paint.bad("✗"),
         SubtaskState::Skipped => paint.warn("–"),
     }
+}
+
+/// Whether a backend is the whole of confinement, which is usual and needs no word.
+pub(crate) fn confines_wholly(name: &str) -> bool {
+    name == NAMESPACED
 }
 
 /// How a backend confines, for the first line of a run: a warning unless it is the whole of confinement.
@@ -359,10 +389,12 @@ mod tests {
 
     #[test]
     fn amounts_read_well_at_every_size() {
+        assert_eq!(span(Span::from_millis(42)), "42ms");
         assert_eq!(span(Span::from_millis(420)), "0.4s");
         assert_eq!(span(Span::from_secs(184)), "3m04s");
         assert_eq!(money(MicroDollars(0)), "$0");
         assert_eq!(money(MicroDollars(42)), "$0.000042");
+        assert_eq!(money(MicroDollars(2_500)), "$0.0025");
         assert_eq!(money(MicroDollars(1_234_567)), "$1.2345");
         assert_eq!(count(12_345), "12.3k");
         assert_eq!(exact(MicroDollars(5_000_000)), "$5.00");
@@ -381,6 +413,20 @@ mod tests {
     }
 
     #[test]
+    fn progress_is_full_only_when_all_is_done_and_hides_no_failure() {
+        let drawn = |done, failed| progress(done, failed, 1_000, Paint(false));
+        assert_eq!(drawn(1_000, 0).matches('█').count(), 20);
+        assert_eq!(drawn(999, 0).matches('█').count(), 19);
+        assert_eq!(drawn(999, 1).matches('×').count(), 1);
+        assert_eq!(drawn(0, 1_000).matches('×').count(), 20);
+        assert!(
+            [(0, 0), (999, 1), (1, 999)]
+                .iter()
+                .all(|(done, failed)| drawn(*done, *failed).chars().count() == 20)
+        );
+    }
+
+    #[test]
     fn a_run_says_at_which_limit_it_waits() {
         let parked = Parked {
             limit: LimitKind::Cost,
@@ -392,5 +438,7 @@ mod tests {
         assert_eq!(said, "parked at cost ($4.999 of $5.00)");
         let said = run_standing(RunState::Waiting, None, 2, 1);
         assert_eq!(said, "waiting for you (2), recovered once");
+        let said = run_standing(RunState::Recovering, None, 0, 1);
+        assert_eq!(said, "recovering");
     }
 }

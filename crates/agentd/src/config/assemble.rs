@@ -6,9 +6,13 @@ use super::{
     budgets::time,
     confinement::Confinement,
     file::{self, FileConfig, FileProvider, Privacy, Source},
-    model_ref, secrets,
+    secrets,
 };
-use aaos_core::{id::NAME_BYTES_MAX, model::ModelClass, secret::Secret};
+use aaos_core::{
+    id::NAME_BYTES_MAX,
+    model::{ModelClass, ModelRef},
+    secret::Secret,
+};
 use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
@@ -340,7 +344,7 @@ fn models_from_file(
     ];
     for (class, spanned) in classes {
         let Some(spanned) = spanned else { continue };
-        let model = model_ref(spanned.get_ref()).ok_or_else(|| {
+        let model = ModelRef::parse(spanned.get_ref()).ok_or_else(|| {
             let next_step = "Name a provider of this file and one of its models";
             from.problem(spanned, "this is not `provider/model`", next_step)
         })?;

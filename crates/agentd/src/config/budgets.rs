@@ -87,6 +87,15 @@ impl Budgets {
         }
     }
 
+    /// Whether the file sets any limit on money.
+    pub(crate) fn limit_money(&self) -> bool {
+        let of_role = |limits: &Setting<Budget>| limits.value.cost != UNLIMITED.cost;
+        self.origins.contains_key("cost")
+            || self.operator.cost.is_some()
+            || self.day.cost.is_some()
+            || self.roles.values().any(of_role)
+    }
+
     /// Takes what the file says.
     pub(super) fn set(
         &mut self,

@@ -218,13 +218,3 @@ pub(crate) struct ConfigError {
     /// The line, with a mark beneath the column.
     pub(crate) excerpt: Option<String>,
 }
-
-/// Reads `provider/model`; a model's own name may hold further slashes.
-pub(crate) fn model_ref(text: &str) -> Option<ModelRef> {
-    let (provider, model) = text.split_once('/')?;
-    let named = !provider.is_empty() && !model.is_empty();
-    named.then(|| ModelRef {
-        provider: provider.to_owned(),
-        model: model.to_owned(),
-    })
-}

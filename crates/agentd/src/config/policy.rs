@@ -85,9 +85,15 @@ impl Policy {
     ) -> Result<(), ConfigError> {
         if let Some(lines) = &read.ask {
             let rule = |line: &Spanned<String>| -> Result<Rule, ConfigError> {
-                line.get_ref()
+                let wrong = |problem: String| from.problem(line, problem, "Correct the rule");
+                let rule: Rule = line
+                    .get_ref()
                     .parse()
-                    .map_err(|error| from.problem(line, format!("{error}"), "Correct the rule"))
+                    .map_err(|error| wrong(format!("{error}")))?;
+                match rule.problem() {
+                    Some(problem) => Err(wrong(problem.to_owned())),
+                    None => Ok(rule),
+                }
             };
             let rules = lines.get_ref().iter().map(rule).collect::<Result<_, _>>()?;
             self.ask = list(from, lines, rules, RULES_MAX)?;

@@ -4,7 +4,8 @@ use super::{
     Call, Caller, Fault, FaultKind, Front,
     decided::{AnswerParams, Decided, Sort, Verdict},
 };
-use aaos_core::{approval::Answer, time::Span};
+use aaos_core::{approval::Answer, event::WaitsFor, time::Span};
+use aaos_ports::Pending;
 use std::sync::Arc;
 
 /// The method.
@@ -27,12 +28,26 @@ impl Call for ApprovalAnswer {
             .waiting(&caller, None, &params.call, Sort::Approval)
             .await?;
         let (run, call) = (pending.run, pending.waiting.call);
+        check_seen(&pending, params.seen.as_deref())?;
         let word = || {
             front
                 .decisions
                 .answer(run, call, answer.clone(), caller.uid)
         };
         front.say(&pending, word).await
+    }
+}
+
+/// Refuses the approval of something else than what was looked at: the request is another by now.
+fn check_seen(pending: &Pending, seen: Option<&str>) -> Result<(), Fault> {
+    match (&pending.waiting.what, seen) {
+        (WaitsFor::Approval { body, .. }, Some(seen)) if !body.starts_with(seen) => {
+            let call = pending.waiting.call;
+            let problem = format!("{call} would do something else than what was looked at");
+            let next_step = format!("`agentd approvals show {call}` shows it as it is now");
+            Err(Fault::new(FaultKind::Refused, problem, next_step))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -52,13 +67,14 @@ fn answer(params: &AnswerParams) -> Result<Answer, Fault> {
         (Verdict::Approve, always, None) => Ok(Answer::Approve {
             always: always.map(Span::from_secs),
         }),
-        (Verdict::Deny, None, reason) => {
+        (Verdict::Deny, None, reason) if params.seen.is_none() => {
             let reason = reason.clone().unwrap_or_default();
             Fault::check_reason(&reason, REASON_BYTES_MAX)?;
             Ok(Answer::Deny { reason })
         }
         _ => {
-            let problem = "`always_s` goes with `approve`, and `reason` with `deny`".to_owned();
+            let problem =
+                "`always_s` and `seen` go with `approve`, and `reason` with `deny`".to_owned();
             refused(problem, "Leave the other out")
         }
     }

@@ -14,7 +14,7 @@ pub(crate) struct ApprovalShow;
 impl Call for ApprovalShow {
     const NAME: &'static str = "approval.show";
     const SUMMARY: &'static str = "Tells all there is to know of an act that waits.";
-    const ANSWER: &'static str = "{run, operator, call, agent, tool, since, for, goal, whole: {form, and the diff, program, request or arguments}}";
+    const ANSWER: &'static str = "{run, operator, call, agent, tool, since, for, goal, base, whole: {form, and the diff, program, request or arguments}}";
     type Params = CallParams;
     type Answer = Shown;
 
@@ -22,11 +22,12 @@ impl Call for ApprovalShow {
         let pending = front
             .waiting(&caller, None, &params.call, Sort::Any)
             .await?;
-        let goal = front.view(pending.run).await?.goal;
+        let view = front.view(pending.run).await?;
         let whole = preview(&front, &pending).await;
         Ok(Shown {
             pending,
-            goal,
+            goal: view.goal,
+            base: view.base,
             whole,
         })
     }

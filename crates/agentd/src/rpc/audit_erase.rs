@@ -54,6 +54,7 @@ impl Call for AuditErase {
         let run = front.find_run(&caller, &params.run).await?.run;
         let now = front.clock.now();
         let erased = front.store.erase(run, &reason, Some(caller.uid), now).await;
+        (front.forget)(&[run]);
         let erased = erased.map_err(|error| refused(&error))?;
         Ok(ErasedAnswer {
             run,
@@ -69,6 +70,11 @@ fn refused(error: &EraseError) -> Fault {
             FaultKind::Refused,
             format!("{run} has not ended, so its content is still needed"),
             format!("`agentd stop {run}` ends it"),
+        ),
+        EraseError::Needed { run, fork } => Fault::new(
+            FaultKind::Refused,
+            format!("{fork} was forked from {run} and goes on from what was said in it"),
+            format!("Erase it when {fork} is over; `agentd stop {fork}` ends it"),
         ),
         EraseError::Unknown(run) => aaos_ports::GoalError::Unknown(*run).into(),
         EraseError::Journal(error) => {

@@ -1,14 +1,13 @@
 //! `budget.show`: Tells where tokens and money went: of one run, or of all in a time.
 
 use super::{
-    Call, Caller, Fault, Front,
+    Call, Caller, Fault, FaultKind, Front,
     recounted::{BudgetParams, Spent, SpentRun, Today},
 };
 use crate::{config::Day, limits::RUNS_LISTED_MAX};
 use aaos_core::{
     event::RunView,
     id::RunId,
-    model::Usage,
     time::{Span, Timestamp},
 };
 use aaos_ports::Spending;
@@ -41,13 +40,16 @@ impl Call for BudgetShow {
         });
         let mut spending = front.history.spending(run, since).await?;
         spending.retain(|one| front.is_theirs(&caller, one.operator));
-        let total = spending
-            .iter()
-            .fold(Usage::default(), |sum, one| sum.plus(one.usage));
+        let total = spending.iter().map(|one| one.usage).sum();
         let named: BTreeSet<RunId> = spending.iter().map(|one| one.run).chain(run).collect();
         let mut runs = Vec::new();
         for run in named.into_iter().take(RUNS_LISTED_MAX) {
-            runs.push(spent(front.view(run).await?));
+            match front.view(run).await {
+                Ok(view) => runs.push(spent(view)),
+                // A plan that was rehearsed, or a run that was erased: what it cost is all there is to show.
+                Err(fault) if fault.kind() == Some(FaultKind::Unknown) => {}
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(Spent {
             since_s,
@@ -94,7 +96,7 @@ async fn today(front: &Front, caller: &Caller) -> Result<Vec<Today>, Fault> {
         let counted = spending.iter().filter(|one| counts(one));
         Today {
             of: of.to_owned(),
-            used: counted.fold(Usage::default(), |sum, one| sum.plus(one.usage)),
+            used: counted.map(|one| one.usage).sum(),
             tokens: day.tokens.as_ref().map(|tokens| tokens.value),
             cost: day.cost.as_ref().map(|cost| cost.value),
         }

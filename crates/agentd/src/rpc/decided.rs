@@ -1,7 +1,7 @@
 //! What travels when the operator decides: which act is meant, and what becomes of it.
 
 use super::{Caller, Fault, Front, beginning::Beginning};
-use crate::{config::amount::Amount, limits::RUNS_LISTED_MAX};
+use crate::config::amount::Amount;
 use aaos_core::{
     approval::{Preview, Settlement},
     budget::Budget,
@@ -39,6 +39,9 @@ pub(crate) struct Shown {
     pub(crate) pending: Pending,
     /// The run's goal.
     pub(crate) goal: String,
+    /// Directory that relative paths start from.
+    #[serde(default)]
+    pub(crate) base: String,
     /// What it would do; none for an act in doubt, and if the preview is gone.
     pub(crate) whole: Option<Preview>,
 }
@@ -61,9 +64,13 @@ pub(crate) struct AnswerParams {
     pub(crate) call: String,
     /// `approve` or `deny`.
     pub(crate) verdict: Verdict,
-    /// With `approve`: seconds for which further calls of the same tool by the same run need no answer.
+    /// With `approve`: seconds for which further calls of the same tool by the same run need no answer, as far as the same
+    /// rule asks about them.
     #[serde(default)]
     pub(crate) always_s: Option<u64>,
+    /// With `approve`: the beginning of `body` as `approval.show` told it; refused if something else is asked about by now.
+    #[serde(default)]
+    pub(crate) seen: Option<String>,
     /// With `deny`: what the agent is told.
     #[serde(default)]
     pub(crate) reason: Option<String>,
@@ -215,15 +222,22 @@ impl Front {
             Some(run) => vec![run],
             None => self.open_runs(caller).await?,
         };
-        let mut pending = Vec::new();
-        for run in runs {
-            // Asked one by one, so that those which are being put together again are waited for.
-            match self.decisions.pending(Some(run)).await {
+        let (mut pending, mut unknown) = (Vec::new(), None);
+        // One by one, so that those which are being put together again are waited for; all of them together.
+        let asked = runs
+            .into_iter()
+            .map(|run| self.decisions.pending(Some(run)));
+        for of_run in futures::future::join_all(asked).await {
+            match of_run {
                 Ok(some) => pending.extend(some),
                 // A run that has ended waits for nobody.
                 Err(GoalError::Ended(_) | GoalError::Unknown(_)) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => unknown = Some(error),
             }
+        }
+        // What is known is told, also while another run is not there yet.
+        if let Some(error) = unknown.filter(|_| pending.is_empty()) {
+            return Err(error.into());
         }
         pending.retain(|one| self.is_theirs(caller, one.operator));
         pending.sort_by_key(|one| one.waiting.since);
@@ -231,7 +245,8 @@ impl Front {
     }
 
     async fn open_runs(&self, caller: &Caller) -> Result<Vec<RunId>, Fault> {
-        let views = self.goals.view(None, RUNS_LISTED_MAX).await?;
+        // Those that are open come first.
+        let views = self.goals.view(None, (self.runs_open)()).await?;
         let open = views
             .iter()
             .filter(|view| !view.state.is_final() && self.may_see(caller, view));

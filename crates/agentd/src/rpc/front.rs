@@ -3,8 +3,9 @@
 use super::{Fault, FaultKind, beginning::Beginning, fault::RUNS_THERE_ARE, wire::Piece};
 use crate::{
     authority::{self, Names},
-    config::{AtLimit, Config, Installation, PROFILE_DEFAULT},
-    limits::RUNS_LISTED_MAX,
+    config::{AtLimit, Config, Installation, PROFILE_DEFAULT, amount::Amount},
+    limits::{RUNS_KNOWN_MAX, RUNS_LISTED_MAX},
+    retention::Forget,
 };
 use aaos_core::{
     approval::{RULES_MAX, Rule},
@@ -51,6 +52,8 @@ pub(crate) struct Front {
     pub(crate) store: Arc<Store>,
     /// How many runs have not ended.
     pub(crate) runs_open: Box<dyn Fn() -> usize + Send + Sync>,
+    /// Shows runs no more whose content was erased.
+    pub(crate) forget: Forget,
     /// Roles.
     pub(crate) catalog: Arc<dyn Catalog>,
     /// Every tool.
@@ -61,6 +64,8 @@ pub(crate) struct Front {
     pub(crate) models: Vec<(ModelClass, ModelRef)>,
     /// What people are told of the models.
     pub(crate) model_label: String,
+    /// Whether somebody bills for a model whose price is not known.
+    pub(crate) unpriced: Box<dyn Fn(&ModelRef) -> bool + Send + Sync>,
     /// How agents' tools run.
     pub(crate) backend: String,
     /// What confines them, in words.
@@ -211,6 +216,8 @@ impl Front {
             self.check_model(model)?;
         }
         let approve = self.rules(&params.ask)?;
+        self.check_role_budgets()?;
+        self.check_prices(params.model.as_deref(), &params.budget)?;
         let mut budget = self.config.budgets.run;
         params
             .budget
@@ -240,13 +247,19 @@ impl Front {
 
     /// Acts that wait for approval: what the configuration says, then what was asked for with the goal.
     pub(super) fn rules(&self, asked: &[String]) -> Result<Vec<Rule>, Fault> {
-        let mut rules = self.config.policy.ask.value.clone();
+        let configured = &self.config.policy.ask;
+        let mut rules = configured.value.clone();
+        let correct = format!("Correct `ask` beneath [approvals] ({})", configured.origin);
+        rules
+            .iter()
+            .try_for_each(|rule| self.check_rule(rule, &correct))?;
         for text in asked {
-            let rule = text.parse().map_err(|error| {
+            let rule: Rule = text.parse().map_err(|error| {
                 let shown = preview(text, 120);
                 let problem = format!("`{shown}` is not a rule: {error}");
                 Fault::new(FaultKind::Refused, problem, "Correct --ask")
             })?;
+            self.check_rule(&rule, "Correct --ask")?;
             if !rules.contains(&rule) {
                 rules.push(rule);
             }
@@ -257,6 +270,71 @@ impl Front {
             return Err(Fault::new(FaultKind::Refused, problem, next_step));
         }
         Ok(rules)
+    }
+
+    /// Refuses a rule that says more than it holds, or asks about no tool there is: whoever wrote it relies on it.
+    fn check_rule(&self, rule: &Rule, next_step: &str) -> Result<(), Fault> {
+        let refused = |problem, next_step| Err(Fault::new(FaultKind::Refused, problem, next_step));
+        if let Some(problem) = rule.problem() {
+            return refused(
+                format!("`{rule}` is not a rule: {problem}"),
+                next_step.to_owned(),
+            );
+        }
+        let names = self.tools.iter().map(|tool| &tool.name);
+        let Some(missing) = rule.missing_tool(names.clone()) else {
+            return Ok(());
+        };
+        let known: Vec<&str> = names.map(|name| name.as_str()).collect();
+        refused(
+            format!("`{rule}`: there is no tool `{missing}` to ask about"),
+            format!("{next_step}; there are: {}", known.join(", ")),
+        )
+    }
+
+    /// Refuses a limit on money that a model could pass unseen, since nobody knows what it costs.
+    pub(super) fn check_prices(&self, model: Option<&str>, asked: &[Amount]) -> Result<(), Fault> {
+        let money = |amount: &Amount| matches!(amount, Amount::CostMicroDollars(_));
+        if !asked.iter().any(money) && !self.config.budgets.limit_money() {
+            return Ok(());
+        }
+        let named = model.and_then(ModelRef::parse);
+        let used = match &named {
+            Some(model) => vec![model],
+            None => self.models.iter().map(|(_, model)| model).collect(),
+        };
+        let Some(unpriced) = used.into_iter().find(|model| (self.unpriced)(model)) else {
+            return Ok(());
+        };
+        let file = self.config.paths.config.value.with_file_name("prices.toml");
+        Err(Fault::new(
+            FaultKind::Refused,
+            format!(
+                "there is a limit on money, and the price of `{}` is not known, so it would not hold",
+                preview(&unpriced.to_string(), 120)
+            ),
+            format!(
+                "Write the price into {}, or limit tokens instead, as --budget 200ktokens",
+                file.display()
+            ),
+        ))
+    }
+
+    /// Refuses new work while a role's limits are configured that no role has.
+    fn check_role_budgets(&self) -> Result<(), Fault> {
+        let mut roles = self.config.budgets.roles.iter();
+        let Some((missing, limits)) = roles.find(|(role, _)| self.catalog.role(role).is_none())
+        else {
+            return Ok(());
+        };
+        Err(Fault::new(
+            FaultKind::Refused,
+            format!("[budget.roles.{missing}] limits nothing: there is no role `{missing}`"),
+            format!(
+                "Correct its name ({}); `agentd roles list` shows those there are",
+                limits.origin
+            ),
+        ))
     }
 
     /// Refuses new work where it could not be recorded to its end.
@@ -335,7 +413,7 @@ impl Front {
 
     /// Refuses a model whose provider is not configured.
     pub(super) fn check_model(&self, text: &str) -> Result<(), Fault> {
-        let named = crate::config::model_ref(text);
+        let named = ModelRef::parse(text);
         let known = self.config.provider_names();
         if named.is_some_and(|model| known.contains(&model.provider.as_str())) {
             return Ok(());
@@ -354,9 +432,12 @@ impl Front {
 
     /// Whether what belongs to an operator is the caller's to look at and to decide on.
     pub(crate) fn is_theirs(&self, caller: &Caller, operator: u32) -> bool {
-        let whole =
-            self.config.paths.installation == Installation::PerUser && caller.uid == self.uid;
-        whole || caller.uid == 0 || caller.uid == operator
+        self.sees_all(caller) || caller.uid == operator
+    }
+
+    fn sees_all(&self, caller: &Caller) -> bool {
+        let own = self.config.paths.installation == Installation::PerUser && caller.uid == self.uid;
+        own || caller.uid == 0
     }
 
     /// The caller's run of this id, or the only one whose id begins so.
@@ -369,17 +450,34 @@ impl Front {
                 Err(GoalError::Unknown(run).into())
             };
         }
-        let runs = self.goals.view(None, RUNS_LISTED_MAX).await?;
+        let theirs = self.runs_of(caller, RUNS_LISTED_MAX).await?;
         let beginning = Beginning {
             text,
             prefix: RunId::PREFIX,
             called: ["run", "runs"],
             next_step: RUNS_THERE_ARE,
         };
-        let theirs = runs.iter().filter(|view| self.may_see(caller, view));
-        let about = |view: &&RunView| (view.run.to_string(), preview(&view.goal, GOAL_BYTES));
+        let about = |view: &RunView| (view.run.to_string(), preview(&view.goal, GOAL_BYTES));
         let run = beginning.only(theirs, about)?.run;
         self.view(run).await
+    }
+
+    /// A line for each run that is the caller's to look at: those that are not over, then the newest of the others. What
+    /// others do pushes none of them out.
+    pub(crate) async fn runs_of(
+        &self,
+        caller: &Caller,
+        most: usize,
+    ) -> Result<Vec<RunView>, Fault> {
+        let looked = if self.sees_all(caller) {
+            most
+        } else {
+            RUNS_KNOWN_MAX
+        };
+        let mut runs = self.goals.view(None, looked).await?;
+        runs.retain(|view| self.may_see(caller, view));
+        runs.truncate(most);
+        Ok(runs)
     }
 
     /// The run that is meant, if one is.
@@ -409,12 +507,27 @@ impl Front {
         }
     }
 
+    /// Every rule by which an act of a run may have to wait, for people: the run's own, then each role's. One of a role's
+    /// that asks about no tool there is says so.
+    pub(super) fn rules_in_force(&self, asked: &[Rule], roles: &[Role]) -> Vec<String> {
+        let own = asked.iter().map(ToString::to_string);
+        let names = || self.tools.iter().map(|tool| &tool.name);
+        let of_roles = roles.iter().flat_map(|role| {
+            role.approve.iter().map(move |rule| {
+                let missing = rule.missing_tool(names());
+                let missing = missing.map_or("", |_| "; there is no such tool");
+                format!("{rule} (by {}{missing})", role.name)
+            })
+        });
+        own.chain(of_roles).collect()
+    }
+
     /// Which acts of a run wait for approval, from the terms it is carried out under; none if they are gone.
     pub(crate) async fn rules_of(&self, run: RunId) -> Vec<String> {
         let terms = self.history.terms(run).await;
         terms.map_or_else(
             |_| Vec::new(),
-            |RunTerms { submit, roles }| rules_in_force(&submit.approve, &roles),
+            |RunTerms { submit, roles }| self.rules_in_force(&submit.approve, &roles),
         )
     }
 
@@ -444,16 +557,6 @@ impl Front {
         }
         held
     }
-}
-
-/// Every rule by which an act of a run may have to wait, for people: the run's own, then each role's.
-pub(super) fn rules_in_force(asked: &[Rule], roles: &[Role]) -> Vec<String> {
-    let own = asked.iter().map(ToString::to_string);
-    let of_roles = roles.iter().flat_map(|role| {
-        let rules = role.approve.iter();
-        rules.map(|rule| format!("{rule} (by {})", role.name))
-    });
-    own.chain(of_roles).collect()
 }
 
 fn read_grants(lines: &[String], base: Option<&str>) -> Result<Vec<Capability>, Fault> {

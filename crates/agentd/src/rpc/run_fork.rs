@@ -25,7 +25,7 @@ impl Call for RunFork {
     const SUMMARY: &'static str =
         "Starts a run that keeps what another did before a step, under other terms.";
     const ANSWER: &'static str =
-        "{run, backend, model, folder, profile, envelope: [grant], approve: [rule]}";
+        "{run, backend, model, folder, profile, envelope: [grant], budget, approve: [rule]}";
     type Params = ForkParams;
     type Answer = wire::Submitted;
 
@@ -37,6 +37,7 @@ impl Call for RunFork {
         if let Some(model) = &params.model {
             front.check_model(model)?;
         }
+        front.check_prices(params.model.as_deref(), &params.budget)?;
         front.check_room()?;
         let from = front.find_run(&caller, &params.run).await?;
         let at = params.at.parse().map_err(|error| {

@@ -24,7 +24,7 @@ impl Call for RunList {
         params: wire::ListParams,
     ) -> Result<Vec<wire::RunSummary>, Fault> {
         let limit = params.limit.unwrap_or(LISTED_UNASKED).min(RUNS_LISTED_MAX);
-        let views = front.goals.view(None, RUNS_LISTED_MAX).await?;
+        let views = front.runs_of(&caller, limit).await?;
         let summary = |view: RunView| wire::RunSummary {
             run: view.run,
             goal: view.goal,
@@ -38,11 +38,6 @@ impl Call for RunList {
             parked: view.parked,
             recoveries: view.recoveries,
         };
-        Ok(views
-            .into_iter()
-            .filter(|view| front.may_see(&caller, view))
-            .take(limit)
-            .map(summary)
-            .collect())
+        Ok(views.into_iter().map(summary).collect())
     }
 }

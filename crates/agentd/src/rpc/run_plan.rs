@@ -1,6 +1,6 @@
 //! `run.plan`: Plans a goal and starts nothing.
 
-use super::{Call, Caller, Fault, Front, front::rules_in_force, wire};
+use super::{Call, Caller, Fault, Front, wire};
 use std::sync::Arc;
 
 /// The method.
@@ -20,7 +20,7 @@ impl Call for RunPlan {
         params: wire::SubmitParams,
     ) -> Result<wire::Planned, Fault> {
         let submit = front.submission(&caller, params)?;
-        let approve = rules_in_force(&submit.approve, &front.catalog.roles());
+        let approve = front.rules_in_force(&submit.approve, &front.catalog.roles());
         let planned = caller.unless_gone(front.goals.plan(submit)).await??;
         Ok(wire::Planned {
             mode: planned.mode,

@@ -2,6 +2,7 @@
 
 use crate::config::amount::Amount;
 use aaos_core::{
+    budget::Budget,
     capability::Capability,
     event::{Event, Mode, Parked, RunState, RunView},
     id::{GrantId, RunId},
@@ -87,6 +88,9 @@ pub(crate) struct Submitted {
     pub(crate) profile: String,
     /// What it may do.
     pub(crate) envelope: Vec<Capability>,
+    /// What it may use.
+    #[serde(default)]
+    pub(crate) budget: Budget,
     /// Which of its acts wait for a person's approval.
     #[serde(default)]
     pub(crate) approve: Vec<String>,
@@ -102,6 +106,7 @@ impl Submitted {
             folder: view.folder,
             profile: view.profile,
             envelope,
+            budget: view.budget,
             approve,
         }
     }

@@ -1,6 +1,6 @@
 /* A disk that fails beneath the program this is loaded into: what it does to files beneath the directory SICK_DIR is refused
  * while the file SICK_NOW says how. `r`: nothing can be written, as on a disk that has become read-only. `s`: what is
- * written cannot be synced. The program is the real one, and so is everything of the disk that is not refused. */
+ * written cannot be synced. `d`: the same, of the journal's database alone and not of its log. The program is the real one, and so is everything of the disk that is not refused. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,11 +20,14 @@ static int is_refused(int fd, char how)
         return 0;
     ssize_t length = read(file, &found, 1);
     close(file);
-    if (length != 1 || found != how)
+    char database = found == 'd' && how == 's';
+    if (length != 1 || (found != how && !database))
         return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     length = readlink(link, path, sizeof path);
-    return length > (ssize_t)strlen(dir) && strncmp(path, dir, strlen(dir)) == 0;
+    if (length <= (ssize_t)strlen(dir) || strncmp(path, dir, strlen(dir)) != 0)
+        return 0;
+    return !database || strncmp(path + length - 3, ".db", 3) == 0;
 }
 
 #define REFUSED(how, error, type, name, plain, given)    \

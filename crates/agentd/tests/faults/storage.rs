@@ -246,6 +246,13 @@ fn a_torn_end_of_the_record_is_a_shorter_record_or_said_with_the_next_step() {
             Some(words) => {
                 said += 1;
                 assert!(words.contains("audit verify"), "{words}");
+                // Only the operator can say that it may go on without what the disk had confirmed.
+                assert!(words.contains("head.confirmed"), "{words}");
+                let state = lane.place.path("state/aaos");
+                std::fs::rename(state.join("head.confirmed"), state.join("aside")).unwrap();
+                lane.start();
+                lane.finish();
+                lane.close();
             }
         }
     }
@@ -316,4 +323,32 @@ fn a_changed_event_in_the_middle_is_named_before_anything_goes_on() {
     assert_eq!((code, &report["whole"]), (1, &json!(false)), "{report}");
     let broken = &report["report"]["first_broken"]["seq"];
     assert_eq!(broken, &changed["seq"], "{report}");
+}
+
+#[test]
+fn another_key_in_place_of_the_one_that_signed_is_said_at_the_start_and_both_are_told_of() {
+    let (effects, seed) = service(52);
+    let mut lane = Lane::new(0, &effects, &seed);
+    lane.start();
+    lane.end(Signal::TERM);
+    let state = lane.place.path("state/aaos");
+    let first = std::fs::read_to_string(state.join("audit.pub")).unwrap();
+    assert!(!lane.said().contains("audit key"), "{}", lane.said());
+    std::fs::remove_file(state.join("audit.key")).unwrap();
+    lane.start();
+    let said = lane.said();
+    assert!(
+        said.contains("audit key") && said.contains(first.trim()),
+        "{said}"
+    );
+    lane.end(Signal::TERM);
+    let second = std::fs::read_to_string(state.join("audit.pub")).unwrap();
+    let told = lane
+        .place
+        .run(&["audit", "verify", state.to_str().unwrap()]);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(
+        told.out.contains(first.trim()) && told.out.contains(second.trim()),
+        "{told:?}"
+    );
 }

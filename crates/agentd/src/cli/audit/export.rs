@@ -60,9 +60,12 @@ impl Export {
         let dir = super::state(desk, self.dir)?;
         let Some(file) = self.out else {
             let out = BufWriter::new(io::stdout().lock());
-            return written(audit::export(&dir, &filter, out), "standard output").map(drop);
+            let events = written(audit::export(&dir, &filter, out), "standard output")?;
+            tell_if_none(desk, events);
+            return Ok(());
         };
         let events = written(to_file(&dir, &filter, &file), &file.display().to_string())?;
+        tell_if_none(desk, events);
         if desk.json() {
             return desk.say_json(&serde_json::json!({ "file": file, "events": events }));
         }
@@ -71,6 +74,13 @@ impl Export {
             words::plural(events, "event"),
             file.display()
         ))
+    }
+}
+
+/// A filter that fits nothing looks like a journal in which nothing happened.
+fn tell_if_none(desk: &Desk, events: u64) {
+    if events == 0 {
+        desk.note("no event fits: kinds are written as `tool_invoked`, and an erased run is named in full");
     }
 }
 

@@ -34,9 +34,10 @@ impl Verify {
             key: self.key,
         };
         let report = aaos_store::audit::verify_against(&dir, &against).map_err(|error| {
+            let (problem, _) = crate::report::storage_parts(&error);
             CliError::failed(
                 "verify the journal",
-                error.to_string(),
+                problem,
                 "Name a state directory with a journal, and a file with a signed head",
             )
         })?;
@@ -123,8 +124,13 @@ fn heads(desk: &Desk, report: &Report) -> Result<(), CliError> {
             words::clean(&bad.message)
         )))?;
     }
-    if report.keys_other > 0 {
-        desk.say(paint.bad("heads are signed by another key than the one that is trusted:"))?;
+    let signers = match (report.keys_other, report.keys.len()) {
+        (0, 0 | 1) => None,
+        (0, _) => Some("heads are signed by several keys, one after the other:".to_owned()),
+        _ => Some(paint.bad("heads are signed by another key than the one that is trusted:")),
+    };
+    if let Some(signers) = signers {
+        desk.say(signers)?;
         report
             .keys
             .iter()
@@ -133,6 +139,7 @@ fn heads(desk: &Desk, report: &Report) -> Result<(), CliError> {
     let outside = [
         ("the signed head beside the journal", &report.head_beside),
         ("the signed head kept elsewhere", &report.head_kept),
+        ("what the disk had confirmed", &report.confirmed),
     ];
     for (name, check) in outside {
         let said = match check {

@@ -100,10 +100,7 @@ impl Report<'_> {
                 words::one_line(&finding.found, 160),
             ]
         };
-        desk.say(table(
-            ["MACHINE", "STATE", "FOUND"],
-            self.findings.iter().map(row),
-        ))?;
+        desk.say_table(["MACHINE", "STATE", "FOUND"], self.findings.iter().map(row))?;
         for finding in &self.findings {
             if let Some(next_step) = &finding.next_step {
                 desk.say(format!("  {}: {}", finding.what, words::clean(next_step)))?;
@@ -134,7 +131,7 @@ impl Report<'_> {
             let mut cells = row.into_iter();
             head.map(|_| cells.next().unwrap_or_default())
         });
-        desk.say(table(head, rows))?;
+        desk.say_table(head, rows)?;
         for layer in Layer::ALL {
             let stands = self
                 .profiled()
@@ -196,10 +193,7 @@ impl Report<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        desk.say(table(
-            ["PROFILE", "TRIED", "LAYER", "RESULT", "FOUND"],
-            rows,
-        ))?;
+        desk.say_table(["PROFILE", "TRIED", "LAYER", "RESULT", "FOUND"], rows)?;
         desk.say("")
     }
 
@@ -263,22 +257,4 @@ impl Report<'_> {
             "canaries": trial.proof.as_ref().map(|proof| &proof.canaries),
         })
     }
-}
-
-/// A table whose cells may be coloured: widths are what a terminal shows of them.
-fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let mut lines = vec![head.map(str::to_owned)];
-    lines.extend(rows);
-    let width = |column: usize| {
-        let cells = lines.iter().filter_map(|line| line.get(column));
-        cells.map(|cell| console::measure_text_width(cell)).max()
-    };
-    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
-    let line = |cells: &[String; N]| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| {
-            console::pad_str(cell, *width, console::Alignment::Left, None).into_owned()
-        });
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
