@@ -534,23 +534,27 @@ async fn a_call_that_came_too_often_is_refused_before_anybody_is_asked() {
     )));
 }
 
-#[tokio::test(start_paused = true)]
-async fn always_covers_what_later_calls_of_the_tool_declare() {
+/// An agent that fetches these pages, one after the other.
+fn fetching(pages: &'static [&'static str]) -> Builder {
     let one = one_act();
-    let fetching = world(move |request, _| {
+    world(move |request, _| {
         Ok(answer(
             request,
             &one,
-            &|_, request| match told(request).len() {
-                before @ (0 | 1) => calls(&[(
+            &|_, request| match pages.get(told(request).len()) {
+                Some(page) => calls(&[(
                     "web_fetch",
-                    json!({ "url": format!("https://kept.example/{before}") }),
+                    json!({ "url": format!("https://kept.example/{page}") }),
                 )]),
-                _ => says(&told(request).join("\n")),
+                None => says(&told(request).join("\n")),
             },
         ))
-    });
-    let world = fetching
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn always_covers_what_later_calls_of_the_tool_declare() {
+    let world = fetching(&["0", "1"])
         .ask(|submit| submit.approve = vec![rule("http: GET https://kept.example/")])
         .start()
         .await;
@@ -641,28 +645,11 @@ async fn what_was_approved_and_would_do_something_else_by_now_is_asked_about_aga
 
 #[tokio::test(start_paused = true)]
 async fn what_is_approved_ahead_by_one_rule_is_still_asked_about_by_another() {
-    let one = one_act();
-    let fetching = world(move |request, _| {
-        Ok(answer(
-            request,
-            &one,
-            &|_, request| match told(request).len() {
-                before @ (0..=2) => {
-                    let page = ["kept/1", "kept/2", "secret"].get(before).unwrap();
-                    calls(&[(
-                        "web_fetch",
-                        json!({ "url": format!("https://kept.example/{page}") }),
-                    )])
-                }
-                _ => says(&told(request).join("\n")),
-            },
-        ))
-    });
     let rules = [
         "http: GET https://kept.example/",
         "http: GET https://kept.example/secret",
     ];
-    let world = fetching
+    let world = fetching(&["kept/1", "kept/2", "secret"])
         .ask(move |submit| submit.approve = rules.map(rule).to_vec())
         .start()
         .await;

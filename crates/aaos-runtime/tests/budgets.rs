@@ -462,11 +462,7 @@ async fn a_request_nobody_waits_for_any_more_counts_at_its_worst() {
         .start()
         .await;
     let id = world.submit().await;
-    world
-        .until(id, |kind| {
-            matches!(kind, Kind::ModelRequested { .. }).then_some(())
-        })
-        .await;
+    world.until(id, requested).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.runtime.stop(id, 7).await.unwrap();
     let told = world.end_of(id).await;
@@ -694,11 +690,7 @@ async fn what_was_in_flight_at_a_kill_is_held_for_the_day_until_it_is_counted() 
     let builder = || by_turns(busy(0)).role(tireless(10)).configure(day(15));
     let first = builder().delay(|_| Duration::from_secs(50)).start().await;
     let id = first.submit().await;
-    first
-        .until(id, |kind| {
-            matches!(kind, Kind::ModelRequested { .. }).then_some(())
-        })
-        .await;
+    first.until(id, requested).await;
     let second = builder().journal(first.journal.killed()).start().await;
     let told = second.run().await;
     let limit = Failure::Limit {

@@ -364,6 +364,15 @@ async fn an_act_cut_off_in_a_run_that_cannot_be_put_together_is_left_in_sight() 
     assert_eq!(next.view(id).await.unsettled.len(), 1);
 }
 
+/// That the second plan was asked for with word of the act in doubt.
+fn planner_is_told(world: &World) {
+    let second = format!("{:?}", world.plan_requests()[1].messages);
+    assert!(
+        second.contains("act with") && second.contains("do not do it again"),
+        "{second}"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_planner_is_told_what_may_have_happened_before_it_plans_again() {
     let act = hanging(Effect::Irreversible, Recovery::ByEffect, true);
@@ -382,17 +391,7 @@ async fn a_planner_is_told_what_may_have_happened_before_it_plans_again() {
     });
     let world = world.tool(act.tool()).role(hasty).start().await;
     world.run().await;
-    let plans: Vec<String> = world
-        .requests()
-        .iter()
-        .filter(|request| matches!(request.purpose, Purpose::Plan { .. }))
-        .map(|request| format!("{:?}", request.messages))
-        .collect();
-    assert!(
-        plans[1].contains("act with") && plans[1].contains("do not do it again"),
-        "{}",
-        plans[1]
-    );
+    planner_is_told(&world);
 }
 
 fn post() -> Need {
@@ -494,17 +493,7 @@ async fn a_planner_is_told_what_a_child_may_have_done_however_long_that_takes_to
     tokio::time::sleep(std::time::Duration::from_secs(100)).await;
     world.journal.release();
     world.end_of(id).await;
-    let plans: Vec<String> = world
-        .requests()
-        .iter()
-        .filter(|request| matches!(request.purpose, Purpose::Plan { .. }))
-        .map(|request| format!("{:?}", request.messages))
-        .collect();
-    assert!(
-        plans[1].contains("act with") && plans[1].contains("do not do it again"),
-        "{}",
-        plans[1]
-    );
+    planner_is_told(&world);
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,14 +24,6 @@ fn success(kind: &Kind) -> bool {
     )
 }
 
-fn plan_requests(world: &World) -> Vec<Request> {
-    world
-        .requests()
-        .into_iter()
-        .filter(|request| matches!(request.purpose, Purpose::Plan { .. }))
-        .collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_run_tells_its_story_in_order() {
     let (world, told) = planned(plan(&[talk("a", &[])]), |_, _| says("hello"))
@@ -124,7 +116,7 @@ async fn a_provider_that_fails_an_agent_fails_its_subtask_and_run_without_anothe
         Failure::Provider { .. }
     ));
     assert!(!told.has(success));
-    assert_eq!(plan_requests(&world).len(), 1);
+    assert_eq!(world.plan_requests().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +132,7 @@ async fn a_malformed_plan_is_repaired_by_telling_what_was_wrong() {
     .await;
     assert_eq!(told.text(), "a");
     assert!(told.has(|kind| matches!(kind, Kind::PlanRefused { problems, .. } if problems[0].contains("no role `nobody`"))));
-    let repair = plan_requests(&world).remove(1);
+    let repair = world.plan_requests().remove(1);
     assert!(shown(&repair).contains("no role `nobody`"));
     let Purpose::Plan { problems, .. } = &repair.purpose else {
         panic!()
@@ -196,7 +188,7 @@ async fn a_cut_plan_is_told_to_be_shorter() {
     .run()
     .await;
     assert_eq!(told.text(), "a");
-    assert!(shown(&plan_requests(&world)[1]).contains("fewer subtasks"));
+    assert!(shown(&world.plan_requests()[1]).contains("fewer subtasks"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -230,7 +222,7 @@ async fn a_plan_beyond_the_envelope_is_told_the_axis_and_repaired() {
     );
     assert!(told.has(|kind| matches!(kind, Kind::PlanRefused { problems, .. } if problems.iter().any(|p| p.contains("/etc/cron.d/x") && p.contains("(scope)")))),
         "{:#?}", told.events);
-    assert!(shown(&plan_requests(&world)[1]).contains("(scope)"));
+    assert!(shown(&world.plan_requests()[1]).contains("(scope)"));
     assert!(world.tree.content("/etc/cron.d/x").is_none());
 }
 
@@ -371,7 +363,7 @@ async fn a_direct_goal_goes_whole_to_one_agent() {
             source: ModeSource::Explicit
         }
     )));
-    assert!(plan_requests(&world).is_empty());
+    assert!(world.plan_requests().is_empty());
     let Purpose::Turn { task, role, .. } = &world.requests()[0].purpose else {
         panic!()
     };

@@ -49,6 +49,20 @@ async fn begun(world: &World, act: &str) {
     }
 }
 
+/// A run whose agent is in a call that takes a minute, and would make another after it.
+async fn waiting() -> (World, RunId) {
+    let world = making(vec![
+        ("wait", json!({ "secs": 60 })),
+        ("echo", json!({ "message": "x" })),
+    ])
+    .start()
+    .await;
+    let id = world.submit().await;
+    world.until(id, invoked("wait")).await;
+    begun(&world, "wait begins").await;
+    (world, id)
+}
+
 fn written(capabilities: &[aaos_core::capability::Capability]) -> Vec<String> {
     capabilities.iter().map(ToString::to_string).collect()
 }
@@ -59,15 +73,7 @@ fn written(capabilities: &[aaos_core::capability::Capability]) -> Vec<String> {
     reason = "the paused clock of the test, which no port shows"
 )]
 async fn a_call_in_flight_ends_with_the_grant_it_rests_on_and_the_next_is_denied() {
-    let world = making(vec![
-        ("wait", json!({ "secs": 60 })),
-        ("echo", json!({ "message": "x" })),
-    ])
-    .start()
-    .await;
-    let id = world.submit().await;
-    world.until(id, invoked("wait")).await;
-    begun(&world, "wait begins").await;
+    let (world, id) = waiting().await;
     let (grant, asked) = (world.grant(id, "tool: *").await, Instant::now());
     let revoked = world.runtime.revoke(id, grant, OPERATOR).await.unwrap();
     assert_eq!((revoked.descendants, revoked.calls), (1, 1));
@@ -418,15 +424,7 @@ async fn nothing_begins_after_a_revocation_has_returned_whenever_it_comes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revocation_that_could_not_be_recorded_holds_when_the_run_goes_on() {
-    let world = making(vec![
-        ("wait", json!({ "secs": 60 })),
-        ("echo", json!({ "message": "x" })),
-    ])
-    .start()
-    .await;
-    let id = world.submit().await;
-    world.until(id, invoked("wait")).await;
-    begun(&world, "wait begins").await;
+    let (world, id) = waiting().await;
     let grant = world.grant(id, "tool: *").await;
     world.journal.break_at("capability_revoked", false);
     let refused = world.runtime.revoke(id, grant, OPERATOR).await;

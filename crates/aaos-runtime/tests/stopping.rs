@@ -143,11 +143,7 @@ async fn draining_suspends_every_run_and_the_daemons_end_is_last() {
         .start()
         .await;
     let (first, second) = (world.submit().await, world.submit().await);
-    world
-        .until(second, |kind| {
-            matches!(kind, Kind::ModelRequested { .. }).then_some(())
-        })
-        .await;
+    world.until(second, requested).await;
     let before = [first, second].map(|id| world.kinds(id));
     world.runtime.drain(Span::from_secs(10), "SIGTERM").await;
     assert_eq!(
@@ -321,11 +317,7 @@ async fn a_stop_is_sure_before_it_is_acknowledged_and_holds_without_whoever_aske
         .start()
         .await;
     let id = world.submit().await;
-    world
-        .until(id, |kind| {
-            matches!(kind, Kind::ModelRequested { .. }).then_some(())
-        })
-        .await;
+    world.until(id, requested).await;
     world.journal.hold_at("run_stop_requested");
     tokio::select! {
         biased;

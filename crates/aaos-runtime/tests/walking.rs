@@ -171,13 +171,7 @@ async fn a_replan_keeps_finished_subtasks_and_does_not_run_them_again() {
             ..
         }
     )));
-    let asked_again = world
-        .requests()
-        .into_iter()
-        .filter(|request| matches!(request.purpose, Purpose::Plan { .. }))
-        .nth(1)
-        .unwrap();
-    let shown = shown(&asked_again);
+    let shown = shown(&world.plan_requests()[1]);
     assert!(
         shown.contains("a finished: text")
             && shown.contains("b failed")

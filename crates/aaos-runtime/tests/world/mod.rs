@@ -183,6 +183,11 @@ pub(crate) struct Told {
     pub(crate) outcome: Outcome,
 }
 
+/// Whether a model was asked, for [`World::until`].
+pub(crate) fn requested(kind: &Kind) -> Option<()> {
+    matches!(kind, Kind::ModelRequested { .. }).then_some(())
+}
+
 /// A world whose model says this.
 pub(crate) fn world(
     brain: impl Fn(&Request, usize) -> Result<Reply, ProviderError> + Send + Sync + 'static,
@@ -666,6 +671,13 @@ impl World {
 
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.model.inner.requests()
+    }
+
+    /// Requests for a plan, in order.
+    pub(crate) fn plan_requests(&self) -> Vec<Request> {
+        let mut requests = self.requests();
+        requests.retain(|request| matches!(request.purpose, Purpose::Plan { .. }));
+        requests
     }
 }
 

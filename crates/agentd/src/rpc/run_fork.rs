@@ -239,11 +239,11 @@ mod tests {
             "tool: *",
             "file_write: /home/**",
             "http: GET * {uses=9}",
-            "exec: git in /home/work",
+            "exec: git in /home/ada",
         ];
         let given = [
             "tool: *",
-            "file_write: /home/work/**",
+            "file_write: /home/ada/**",
             "http: GET * {uses=3}",
         ];
         assert_eq!(forked(&held, &given), Err(lines(&held[1..])));
