@@ -47,7 +47,8 @@ impl Readers {
                 // Who went away while waiting needs no answer.
                 if !reply.is_closed() {
                     let done = with_one(&idle, &path, work);
-                    drop(slot);
+                    // Whoever closes the journal once it has this answer finds no file of it open.
+                    drop((idle, slot));
                     drop(reply.send(done));
                 }
             });
@@ -105,6 +106,19 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use std::{sync::mpsc, time::Duration};
+
+    #[tokio::test]
+    async fn whoever_has_the_answer_and_lets_go_leaves_no_connection_open() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(database::open_writer(dir.path()).unwrap());
+        for _ in 0..200 {
+            let readers = Readers::new(database::file(dir.path()), NonZeroUsize::MIN);
+            let connections = Arc::downgrade(&readers.idle);
+            readers.run(|_, _| Ok(())).await.unwrap();
+            drop(readers);
+            assert!(connections.upgrade().is_none());
+        }
+    }
 
     #[tokio::test]
     async fn a_reader_whose_turn_comes_while_nobody_polls_it_keeps_nobody_waiting() {
