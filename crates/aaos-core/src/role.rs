@@ -1,6 +1,11 @@
 //! A role: a kind of agent, declared in a file.
 
-use crate::{approval, capability::CapabilityTemplate, id::RoleName, model::ModelClass};
+use crate::{
+    approval,
+    capability::CapabilityTemplate,
+    id::RoleName,
+    model::{ModelClass, ModelRef},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -215,11 +220,8 @@ impl Role {
                 ));
             }
         }
-        let pinned = self
-            .model
-            .as_deref()
-            .map(|model| (model, model.split_once('/')));
-        if let Some((model, None | Some(("", _)) | Some((_, "")))) = pinned {
+        let pinned = self.model.as_deref();
+        if let Some(model) = pinned.filter(|model| ModelRef::parse(model).is_none()) {
             let model = crate::text::preview(model, 64);
             problems.push(format!("`model` is `{model}`; write it as provider/model, or leave it out and name a `class`"));
         }

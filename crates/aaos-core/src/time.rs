@@ -76,6 +76,18 @@ impl Span {
         self.0 / 1_000
     }
 
+    /// Both, one after the other; the longest there is if that is too long.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// What is left of it; nothing if `used` is longer.
+    #[must_use]
+    pub const fn less(self, used: Self) -> Self {
+        Self(self.0.saturating_sub(used.0))
+    }
+
     /// As the standard library writes it.
     #[must_use]
     pub const fn as_duration(self) -> std::time::Duration {

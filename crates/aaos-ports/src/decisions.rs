@@ -46,12 +46,7 @@ impl Raise {
         Budget {
             tokens: budget.tokens.saturating_add(self.tokens),
             cost: budget.cost.plus(self.cost),
-            wall_clock: Span::from_micros(
-                budget
-                    .wall_clock
-                    .micros()
-                    .saturating_add(self.wall_clock.micros()),
-            ),
+            wall_clock: budget.wall_clock.plus(self.wall_clock),
             calls: budget.calls.saturating_add(self.calls),
             agents: budget.agents.saturating_add(self.agents),
             ..budget

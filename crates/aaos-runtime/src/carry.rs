@@ -20,7 +20,6 @@ use aaos_core::{
         Plan, check,
         walk::{Effect, Input},
     },
-    time::Span,
     value::Value,
 };
 use aaos_ports::Durability;
@@ -86,7 +85,7 @@ impl Run {
     /// not.
     async fn within_time(self: &Arc<Self>, begun: Begun) -> Result<Value, Failure> {
         let mut allowed = self.ledger().budget().wall_clock;
-        let mut left = less(allowed, self.view().active);
+        let mut left = allowed.less(self.view().active);
         let work = self.carry_out(begun);
         tokio::pin!(work);
         loop {
@@ -108,7 +107,7 @@ impl Run {
                 return work.await;
             }
             let now_allowed = self.ledger().budget().wall_clock;
-            left = less(now_allowed, allowed);
+            left = now_allowed.less(allowed);
             allowed = now_allowed;
         }
     }
@@ -337,9 +336,4 @@ pub(crate) fn open_ends(view: &RunView, failure: &Failure) -> Vec<(Who, Kind)> {
         (Who::RUN, ended)
     });
     agents.chain(subtasks).collect()
-}
-
-/// What is left of a length of time.
-const fn less(whole: Span, used: Span) -> Span {
-    Span::from_micros(whole.micros().saturating_sub(used.micros()))
 }

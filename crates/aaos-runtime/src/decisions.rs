@@ -70,14 +70,9 @@ impl Runtime {
         word: Word,
         operator: u32,
     ) -> Result<(), GoalError> {
-        let held = run.hold().ok_or(GoalError::Ended(run.id))?;
-        let saying = self.shared.tasks.spawn(async move {
-            let _held = held;
-            run.take_word(call, word, operator).await
-        });
-        saying.await.map_err(|error| GoalError::Unavailable {
-            reason: error.to_string(),
-        })?
+        let own = Arc::clone(&run);
+        run.see_through(async move { own.take_word(call, word, operator).await })
+            .await?
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     recover::{self, Earlier},
     registry::Registry,
     resume,
-    run::{self, Run},
+    run::{self, Run, unavailable},
     shared::Shared,
     terms::Terms,
 };
@@ -315,21 +315,15 @@ impl Goals for Runtime {
 
     async fn stop(&self, run: RunId, operator: u32) -> Result<(), GoalError> {
         let open = self.open(run).await?;
-        // The run's end waits for it; whoever asked need not.
-        let held = open.hold().ok_or(GoalError::Ended(run))?;
-        let stopping = self.shared.tasks.spawn(async move {
-            let _held = held;
+        let own = Arc::clone(&open);
+        let stopping = open.see_through(async move {
             let requested = vec![Kind::RunStopRequested { operator }];
-            let asked = open.record_all(Who::RUN, requested, Durability::Durable);
+            let asked = own.record_all(Who::RUN, requested, Durability::Durable);
             let asked = asked.await;
-            open.ending.end(Failure::Stopped);
+            own.ending.end(Failure::Stopped);
             asked.map(drop)
         });
-        let unavailable = |reason: String| GoalError::Unavailable { reason };
-        stopping
-            .await
-            .map_err(|error| unavailable(error.to_string()))?
-            .map_err(|failure| unavailable(failure.to_string()))
+        stopping.await?.map_err(unavailable)
     }
 
     fn watch(&self, run: RunId, after: Seq) -> Watch {
@@ -356,17 +350,9 @@ impl Authority for Runtime {
         operator: u32,
     ) -> Result<Revoked, GoalError> {
         let open = self.open(run).await?;
-        // The run's end waits for it; whoever asked need not.
-        let held = open.hold().ok_or(GoalError::Ended(run))?;
-        let revoking = self.shared.tasks.spawn(async move {
-            let _held = held;
-            open.revoke(grant, operator).await
-        });
-        let unavailable = |reason: String| GoalError::Unavailable { reason };
-        let revoked = revoking
-            .await
-            .map_err(|error| unavailable(error.to_string()))?
-            .map_err(|failure| unavailable(failure.to_string()))?;
+        let own = Arc::clone(&open);
+        let revoking = open.see_through(async move { own.revoke(grant, operator).await });
+        let revoked = revoking.await?.map_err(unavailable)?;
         revoked.ok_or_else(|| GoalError::Invalid {
             problem: format!("{run} has no live grant {grant}"),
             next_step: format!("`agentd status {run}` lists those it has"),

@@ -3,7 +3,12 @@
 //!
 //! Refuses to wait for what no waiting brings: more depth, more children, more turns.
 
-use crate::{patience::Patience, purse, record::Who, run::Run};
+use crate::{
+    patience::Patience,
+    purse,
+    record::Who,
+    run::{Run, unavailable},
+};
 use aaos_core::{
     budget::{Budget, Refused},
     event::Kind,
@@ -258,18 +263,9 @@ pub(crate) async fn raise(
             ),
         });
     }
-    let held = run.hold().ok_or(GoalError::Ended(run.id))?;
     let own = Arc::clone(run);
-    // What is recorded takes effect, whatever becomes of whoever asked.
-    let raising = run.shared.tasks.spawn(async move {
-        let _held = held;
-        add(&own, raise, operator).await
-    });
-    let unavailable = |reason: String| GoalError::Unavailable { reason };
-    raising
-        .await
-        .map_err(|error| unavailable(error.to_string()))?
-        .map_err(|failure| unavailable(failure.to_string()))
+    let raising = run.see_through(async move { add(&own, raise, operator).await });
+    raising.await?.map_err(unavailable)
 }
 
 async fn add(run: &Run, raise: Raise, operator: u32) -> Result<Budget, Failure> {

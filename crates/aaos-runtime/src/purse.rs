@@ -301,33 +301,27 @@ fn today_s(since: Timestamp) -> Filter {
     }
 }
 
-/// Whose run it is; none of a plan that was only rehearsed.
+/// Whose run it is; none of a plan that was only rehearsed. For an erased one whoever had it erased answers: whose it was
+/// went with what was said.
 pub(crate) async fn operator_of(shared: &Shared, run: RunId) -> Result<Option<u32>, JournalError> {
+    Ok(match first_of(shared, run, "run_submitted").await? {
+        Some(Kind::RunSubmitted { operator, .. }) => Some(operator),
+        Some(Kind::Erased { .. }) => match first_of(shared, run, "content_erased").await? {
+            Some(Kind::ContentErased { operator, .. }) => operator,
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+async fn first_of(shared: &Shared, run: RunId, kind: &str) -> Result<Option<Kind>, JournalError> {
     let filter = Filter {
         run: Some(run),
-        kinds: vec!["run_submitted".to_owned()],
+        kinds: vec![kind.to_owned()],
         ..Filter::default()
     };
     let first = shared.deps.journal.read(&filter, Seq(0), 1).await?;
-    match first.first().map(|event| &event.kind) {
-        Some(Kind::RunSubmitted { operator, .. }) => Ok(Some(*operator)),
-        Some(Kind::Erased { .. }) => eraser_of(shared, run).await,
-        _ => Ok(None),
-    }
-}
-
-/// Who had a run erased, and answers for what it cost: whose it was went with what was said.
-async fn eraser_of(shared: &Shared, run: RunId) -> Result<Option<u32>, JournalError> {
-    let filter = Filter {
-        run: Some(run),
-        kinds: vec!["content_erased".to_owned()],
-        ..Filter::default()
-    };
-    let erased = shared.deps.journal.read(&filter, Seq(0), 1).await?;
-    Ok(erased.first().and_then(|event| match event.kind {
-        Kind::ContentErased { operator, .. } => operator,
-        _ => None,
-    }))
+    Ok(first.into_iter().next().map(|event| event.kind))
 }
 
 const fn day_of(time: Timestamp) -> u64 {

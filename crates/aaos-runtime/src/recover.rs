@@ -71,21 +71,15 @@ pub(crate) async fn recover(shared: &Shared) -> Result<Earlier, StartError> {
 /// # Errors
 /// The journal's; then it is not.
 pub(crate) async fn again(shared: &Shared, run: RunId) -> Result<RunView, JournalError> {
-    let Some(view) = whole(shared, run).await? else {
-        return Err(JournalError::Closed);
-    };
     let filter = Filter {
         run: Some(run),
-        kinds: vec!["run_recovering".to_owned()],
         ..Filter::default()
     };
-    let mut recovering = None;
-    each(shared, &filter, |event| {
-        if let Kind::RunRecovering { attempt } = event.kind {
-            recovering = Some((event.seq, attempt));
-        }
-    })
-    .await?;
+    let mut known = BTreeMap::new();
+    each(shared, &filter, |event| note(&mut known, event)).await?;
+    let Some(Known { view, recovering }) = known.remove(&run) else {
+        return Err(JournalError::Closed);
+    };
     let attempt = attempt(shared, run, recovering).await?;
     let mut open = [(view, attempt.saturating_sub(1).max(1))];
     announce(shared, &mut open).await?;

@@ -25,7 +25,7 @@ use aaos_core::{
     plan::{escalate, placeholder::Place},
     role::Role,
 };
-use aaos_ports::Submit;
+use aaos_ports::{GoalError, Submit};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -34,6 +34,13 @@ use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
+
+/// Why what was asked for cannot be told to be done.
+pub(crate) fn unavailable(why: impl std::fmt::Display) -> GoalError {
+    GoalError::Unavailable {
+        reason: why.to_string(),
+    }
+}
 
 /// One run and what it owns.
 pub(crate) struct Run {
@@ -293,6 +300,22 @@ impl Run {
     pub(crate) fn hold(&self) -> Option<TaskTrackerToken> {
         let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
         (!*over).then(|| self.children.token())
+    }
+
+    /// Does what the operator asked for to its end, whatever becomes of whoever asked. The run's end waits for it.
+    ///
+    /// # Errors
+    /// `Ended`; `Unavailable` if it was broken off with the daemon.
+    pub(crate) async fn see_through<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, GoalError> {
+        let held = self.hold().ok_or(GoalError::Ended(self.id))?;
+        let doing = self.shared.tasks.spawn(async move {
+            let _held = held;
+            work.await
+        });
+        doing.await.map_err(unavailable)
     }
 
     /// Waits until no child is left and nobody holds the run, and lets nobody hold it from then on.

@@ -14,14 +14,8 @@ use std::{
 /// The room there is.
 pub(crate) struct Room {
     shared: bool,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Default)]
-struct Taken {
-    all: usize,
-    /// By user number; none without a connection.
-    each: BTreeMap<u32, usize>,
+    /// Open connections by user number; none without one.
+    taken: Mutex<BTreeMap<u32, usize>>,
 }
 
 /// A connection's place, until it is dropped.
@@ -45,24 +39,23 @@ impl Room {
     /// What is full, in words.
     pub(crate) fn enter(self: &Arc<Self>, uid: u32) -> Result<Place, String> {
         let mut taken = self.taken();
-        let own = taken.each.get(&uid).copied().unwrap_or(0);
+        let own = taken.get(&uid).copied().unwrap_or(0);
         let bound = !(self.shared && uid == 0);
         if bound && self.shared && own >= CONNECTIONS_OF_ONE_MAX {
             return Err(format!(
                 "{CONNECTIONS_OF_ONE_MAX} connections of yours are open already"
             ));
         }
-        if bound && taken.all >= CONNECTIONS_MAX {
+        if bound && taken.values().sum::<usize>() >= CONNECTIONS_MAX {
             return Err(format!("{CONNECTIONS_MAX} connections are open already"));
         }
-        taken.all += 1;
-        taken.each.insert(uid, own + 1);
+        taken.insert(uid, own + 1);
         drop(taken);
         let room = Arc::clone(self);
         Ok(Place { room, uid })
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
+    fn taken(&self) -> MutexGuard<'_, BTreeMap<u32, usize>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -70,12 +63,11 @@ impl Room {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.room.taken();
-        taken.all = taken.all.saturating_sub(1);
-        let left = taken.each.get(&self.uid).map_or(0, |own| own - 1);
+        let left = taken.get(&self.uid).map_or(0, |own| own - 1);
         if left == 0 {
-            taken.each.remove(&self.uid);
+            taken.remove(&self.uid);
         } else {
-            taken.each.insert(self.uid, left);
+            taken.insert(self.uid, left);
         }
     }
 }
@@ -109,6 +101,6 @@ mod tests {
         for uid in [0, 1000] {
             assert_eq!(entered(&room, uid).len(), CONNECTIONS_MAX);
         }
-        assert!(room.taken().each.is_empty());
+        assert!(room.taken().is_empty());
     }
 }

@@ -34,27 +34,23 @@ impl ArgScope {
     /// Whether these arguments are let through.
     #[must_use]
     pub fn matches(&self, args: &[String]) -> bool {
-        match self {
-            Self::Any => true,
-            Self::OneOf(beginnings) if beginnings.is_empty() => args.is_empty(),
-            Self::OneOf(beginnings) => beginnings
-                .iter()
-                .any(|beginning| args.starts_with(beginning)),
-        }
+        self.fits(args, |words| args.starts_with(words))
     }
-}
 
-impl ArgScope {
     /// Whether the words of an alternative occur among these, in their order.
     fn occurs_in(&self, args: &[String]) -> bool {
-        let occur = |words: &Vec<String>| {
+        self.fits(args, |words| {
             let mut rest = args.iter();
             words.iter().all(|word| rest.any(|arg| arg == word))
-        };
+        })
+    }
+
+    /// Whether an alternative is found in these; with none, whether there are no arguments.
+    fn fits(&self, args: &[String], found: impl Fn(&[String]) -> bool) -> bool {
         match self {
             Self::Any => true,
             Self::OneOf(all) if all.is_empty() => args.is_empty(),
-            Self::OneOf(all) => all.iter().any(occur),
+            Self::OneOf(all) => all.iter().any(|words| found(words)),
         }
     }
 }

@@ -80,7 +80,7 @@ pub struct Parked {
 
 /// Longest time between two events that counts as time at work: longer than any one model request or call takes, so
 /// that a clock that jumps ahead does not use up a run's time.
-pub(super) const STEP_MAX: Span = Span::from_secs(3_600);
+const STEP_MAX: Span = Span::from_secs(3_600);
 
 impl RunView {
     /// What a restart, a limit or the operator's purse does to it.
@@ -130,15 +130,7 @@ impl RunView {
     pub(super) fn count_time(&mut self, event: &Event) {
         let waited = matches!(event.kind, Kind::RunRecovering { .. })
             || matches!(self.state, RunState::Waiting | RunState::Parked);
-        if !waited {
-            let step = event.time.since(self.touched).min(STEP_MAX);
-            self.active = Span::from_micros(self.active.micros().saturating_add(step.micros()));
-        }
-        self.touched = if waited {
-            event.time
-        } else {
-            self.touched.max(event.time)
-        };
+        count(&mut self.active, &mut self.touched, event.time, waited);
     }
 
     /// Acts begin to wait for the operator, and end.
@@ -293,6 +285,16 @@ pub(super) const fn ends_waiting(kind: &Kind) -> bool {
             | Kind::ToolRepeated { .. }
             | Kind::ToolResult { .. }
     )
+}
+
+/// The time since the last event is time at work, unless nobody was; a clock that jumps ahead adds no more than [`STEP_MAX`].
+pub(super) fn count(active: &mut Span, touched: &mut Timestamp, now: Timestamp, stood: bool) {
+    if stood {
+        *touched = now;
+        return;
+    }
+    *active = active.plus(now.since(*touched).min(STEP_MAX));
+    *touched = now.max(*touched);
 }
 
 #[cfg(test)]

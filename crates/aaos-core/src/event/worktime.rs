@@ -7,7 +7,7 @@
 
 use super::{
     Event, Kind,
-    waiting::{STEP_MAX, begins_to_wait, ends_waiting},
+    waiting::{begins_to_wait, count, ends_waiting},
 };
 use crate::{
     failure::LimitKind,
@@ -90,13 +90,7 @@ impl WorkTimes {
     fn count(&mut self, event: &Event) {
         let stands =
             self.away || self.parked.is_some() || matches!(event.kind, Kind::RunRecovering { .. });
-        if stands {
-            self.touched = event.time;
-        } else {
-            let step = event.time.since(self.touched).min(STEP_MAX);
-            self.clock = plus(self.clock, step);
-            self.touched = self.touched.max(event.time);
-        }
+        count(&mut self.clock, &mut self.touched, event.time, stands);
     }
 
     fn begin(&mut self, agent: AgentId, parent: Option<AgentId>) {
@@ -145,22 +139,14 @@ impl Stint {
     fn go_on(&mut self, now: Span) {
         self.open = self.open.saturating_sub(1);
         if self.open == 0 {
-            self.waited = plus(self.waited, less(now, self.since));
+            self.waited = self.waited.plus(now.less(self.since));
         }
     }
 
     fn worked(&self, now: Span) -> Span {
         let until = if self.open > 0 { self.since } else { now };
-        less(less(until, self.began), self.waited)
+        until.less(self.began).less(self.waited)
     }
-}
-
-const fn plus(one: Span, other: Span) -> Span {
-    Span::from_micros(one.micros().saturating_add(other.micros()))
-}
-
-const fn less(whole: Span, part: Span) -> Span {
-    Span::from_micros(whole.micros().saturating_sub(part.micros()))
 }
 
 #[cfg(test)]

@@ -55,8 +55,7 @@ impl Task {
 
     /// What is left of its time, waits for the operator left out.
     pub(crate) fn time_left(&self) -> Span {
-        let left = self.limit.micros();
-        Span::from_micros(left.saturating_sub(self.patience.worked().micros()))
+        self.limit.less(self.patience.worked())
     }
 
     pub(crate) const fn out_of_time(&self) -> Failure {

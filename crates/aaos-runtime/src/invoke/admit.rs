@@ -57,22 +57,19 @@ pub(super) async fn count(caller: &Caller<'_>, call: Authorized) -> Result<Count
 }
 
 /// Digest of a call's canonical arguments, which are kept under it.
-pub(super) async fn fingerprint(
-    caller: &Caller<'_>,
-    input: &serde_json::Value,
-) -> Result<String, Failure> {
-    let canonical = serde_json::to_vec(input).map_err(|error| Failure::Journal {
-        message: error.to_string(),
-    })?;
-    caller.run.store(canonical).await
+async fn fingerprint(caller: &Caller<'_>, input: &serde_json::Value) -> Result<String, Failure> {
+    caller.run.store(canonical(input)?).await
 }
 
 /// The same digest, as the journal makes it, without keeping the arguments.
 pub(super) fn digest(input: &serde_json::Value) -> Result<String, Failure> {
-    let canonical = serde_json::to_vec(input).map_err(|error| Failure::Journal {
+    Ok(blake3::hash(&canonical(input)?).to_hex().to_string())
+}
+
+fn canonical(input: &serde_json::Value) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(input).map_err(|error| Failure::Journal {
         message: error.to_string(),
-    })?;
-    Ok(blake3::hash(&canonical).to_hex().to_string())
+    })
 }
 
 /// Tells the repeat guard of a call.

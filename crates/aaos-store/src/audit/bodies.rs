@@ -1,9 +1,14 @@
 //! Every stored body against its digest.
 
 use super::{BlobProblem, Report};
-use crate::{blobs, journal::fault, limits::BLOB_BYTES_MAX};
+use crate::{
+    blobs,
+    journal::{fault, row::bytes},
+    limits::BLOB_BYTES_MAX,
+    notary,
+};
 use aaos_ports::{Digest, JournalError};
-use rusqlite::{Connection, types::ValueRef};
+use rusqlite::Connection;
 use std::{
     fs::{self, File},
     io,
@@ -41,8 +46,9 @@ fn check_inline(connection: &Connection, report: &mut Report) -> rusqlite::Resul
             }
             count(report, body.len() as u64);
             if blake3::hash(body).as_bytes() != digest {
+                let shown = digest.get(..blake3::OUT_LEN).unwrap_or(digest);
                 report.name(BlobProblem::Damaged {
-                    digest: hex(digest),
+                    digest: notary::hex(shown),
                 });
             }
         }
@@ -50,21 +56,6 @@ fn check_inline(connection: &Connection, report: &mut Report) -> rusqlite::Resul
             return Ok(());
         }
     }
-}
-
-const fn bytes(value: ValueRef<'_>) -> &[u8] {
-    match value {
-        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
-        _ => &[],
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .take(blake3::OUT_LEN)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 fn count(report: &mut Report, bytes: u64) {

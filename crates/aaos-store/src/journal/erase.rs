@@ -6,10 +6,10 @@
 //!
 //! Rows are emptied and stay: an update that shortens a row moves no other one, while removing rows makes SQLite shift
 //! their neighbours, and copies of these could be left in unused parts of pages. Refuses runs that are not over, those
-//! whose past an open fork goes on from, and bodies that another run speaks of; what was spent stays. What it cannot reach: copies that sinks made, and what a guess of the whole text
-//! can be compared with, its digest.
+//! whose past an open fork goes on from, and bodies that another run speaks of; what was spent stays. What it cannot
+//! reach: copies that sinks made, and what a guess of the whole text can be compared with, its digest.
 
-use super::{chain::Hash, fault, log};
+use super::{chain::Hash, fault, log, row::bytes};
 use crate::{
     blobs::Files,
     limits::{BATCH_EVENTS_MAX, ERASE_BODIES_MAX, FORKS_FOLLOWED_MAX, PUTS_KEPT_MAX},
@@ -20,7 +20,7 @@ use aaos_core::{
     time::Timestamp,
 };
 use aaos_ports::JournalError;
-use rusqlite::{Connection, params, types::ValueRef};
+use rusqlite::{Connection, params};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     path::Path,
@@ -107,6 +107,11 @@ impl Erased {
 }
 
 impl Plan {
+    /// Its runs, in the order in which they are erased.
+    pub(crate) fn run_ids(&self) -> Vec<RunId> {
+        self.runs.iter().map(|(run, _)| *run).collect()
+    }
+
     /// Takes off what fits into one transaction: the first runs, at least one, and the bodies that go with them.
     pub(crate) fn part(&mut self) -> Self {
         let mut events = 0_u64;
@@ -328,13 +333,6 @@ fn spare(from: &Connection, plan: &mut Plan) -> rusqlite::Result<()> {
     }
 }
 
-const fn bytes(value: ValueRef<'_>) -> &[u8] {
-    match value {
-        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
-        _ => &[],
-    }
-}
-
 /// Every text of an event that is nothing but a digest. A digest within a longer text is none: its quotes are escaped.
 pub(super) fn digests(body: &[u8]) -> impl Iterator<Item = Hash> {
     body.windows(QUOTED).filter_map(|window| match window {
@@ -366,7 +364,7 @@ pub(crate) fn carry_out(
     spare(&change, &mut plan).map_err(failed)?;
     let _alone = files.alone();
     let mut erased = Erased {
-        runs: plan.runs.iter().map(|(run, _)| *run).collect(),
+        runs: plan.run_ids(),
         ..Erased::default()
     };
     for (digest, spoken) in &plan.bodies {

@@ -73,7 +73,7 @@ impl Store {
         time: Timestamp,
     ) -> Result<Erased, JournalError> {
         let rows = self.prepare(plan.intents(reason, operator, time))?;
-        let runs = plan.runs.iter().map(|(run, _)| *run).collect();
+        let runs = plan.run_ids();
         let seq = self.enqueue(rows, Durability::Durable, runs).await?.0;
         let (reply, answer) = oneshot::channel();
         self.send(Work::Erase(Erase { plan, seq, reply })).await?;

@@ -14,6 +14,14 @@ use aaos_ports::JournalError;
 use rusqlite::{Connection, Row, params, types::ValueRef};
 use std::path::Path;
 
+/// A text's or a body's bytes; none of any other value.
+pub(crate) const fn bytes(value: ValueRef<'_>) -> &[u8] {
+    match value {
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
+        _ => &[],
+    }
+}
+
 /// The columns in the order [`Stored::read`] expects.
 pub(crate) const COLUMNS: &str =
     "seq, time, run, agent, call, cause, kind, body, prev_hash, hash, digest";

@@ -4,7 +4,6 @@
 
 use crate::limits::TAIL_BYTES_MAX;
 use aaos_core::event::Event;
-use aaos_ports::Filter;
 use std::{collections::VecDeque, sync::Arc};
 
 /// An event, its tag and its size.
@@ -16,13 +15,6 @@ pub(crate) struct Recent {
     pub(crate) kind: String,
     /// Bytes of its body.
     pub(crate) bytes: usize,
-}
-
-impl Recent {
-    /// Whether a filter wants it.
-    pub(crate) fn matches(&self, filter: &Filter) -> bool {
-        filter.admits(&self.event, &self.kind)
-    }
 }
 
 /// What the tail has after a place.

@@ -80,7 +80,10 @@ impl Watcher {
                 if let Some(last) = events.last() {
                     self.place = last.event.seq.0;
                 }
-                let wanted = events.iter().filter(|recent| recent.matches(&self.filter));
+                let filter = &self.filter;
+                let wanted = events
+                    .iter()
+                    .filter(|recent| filter.admits(&recent.event, &recent.kind));
                 self.ready
                     .extend(wanted.map(|recent| WatchItem::Event(recent.event.clone())));
                 Ok(())

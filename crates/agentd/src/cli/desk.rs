@@ -145,7 +145,7 @@ fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String
 }
 
 /// Lines cut to so many columns.
-fn cut(text: &str, columns: usize) -> String {
+pub(super) fn cut(text: &str, columns: usize) -> String {
     let cut = |line| console::truncate_str(line, columns.max(1), "…").into_owned();
     text.lines().map(cut).collect::<Vec<_>>().join("\n")
 }

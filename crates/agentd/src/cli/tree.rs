@@ -142,7 +142,7 @@ pub(crate) fn frame(watched: &Watched, now: Timestamp, size: Size, paint: Paint)
     lines.truncate(size.rows.max(1));
     lines
         .into_iter()
-        .map(|line| console::truncate_str(&line, size.columns.max(1), "…").into_owned())
+        .map(|line| super::desk::cut(&line, size.columns))
         .collect()
 }
 

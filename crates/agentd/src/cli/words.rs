@@ -69,7 +69,7 @@ pub(crate) fn clean(text: &str) -> String {
 
 /// One line for a terminal, cut to so many bytes.
 pub(crate) fn one_line(text: &str, bytes: usize) -> String {
-    clean(&aaos_core::text::preview(text.trim(), bytes))
+    aaos_core::text::preview(text.trim(), bytes)
 }
 
 /// The time of day, local.

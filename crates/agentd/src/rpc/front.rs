@@ -211,7 +211,7 @@ impl Front {
             .profile
             .clone()
             .unwrap_or_else(|| PROFILE_DEFAULT.to_owned());
-        let grants = self.envelope(caller, &profile, &params)?;
+        let grants = self.envelope(caller, &profile, &params.base, &params.grants, &params.deny)?;
         if let Some(model) = &params.model {
             self.check_model(model)?;
         }
@@ -350,13 +350,15 @@ impl Front {
         &self,
         caller: &Caller,
         profile: &str,
-        params: &super::wire::SubmitParams,
+        base: &str,
+        grants: &[String],
+        deny: &[String],
     ) -> Result<Vec<Capability>, Fault> {
         let known = self.config.profiles.get(profile).ok_or_else(|| {
             let names: Vec<&str> = self.config.profiles.keys().map(String::as_str).collect();
             Fault::no_such(FaultKind::Refused, "profile", profile, &names)
         })?;
-        if !Path::new(&params.base).is_absolute() {
+        if !Path::new(base).is_absolute() {
             return Err(Fault::new(
                 FaultKind::Refused,
                 "the base directory is not an absolute path",
@@ -364,14 +366,14 @@ impl Front {
             ));
         }
         // A profile's paths start from the base directory; those that came with the goal are absolute.
-        let of_profile = |lines| read_grants(lines, Some(&params.base));
-        let mut grants = of_profile(&known.value.grants)?;
-        let added = read_grants(&params.grants, None)?;
+        let of_profile = |lines| read_grants(lines, Some(base));
+        let mut granted = of_profile(&known.value.grants)?;
+        let added = read_grants(grants, None)?;
         self.check_secrets(caller, &added)?;
-        grants.extend(added);
-        let mut deny = of_profile(&known.value.deny)?;
-        deny.extend(read_grants(&params.deny, None)?);
-        let held = authority::envelope(grants, &deny, &self.names())?;
+        granted.extend(added);
+        let mut denied = of_profile(&known.value.deny)?;
+        denied.extend(read_grants(deny, None)?);
+        let held = authority::envelope(granted, &denied, &self.names())?;
         if self.config.paths.installation == Installation::System {
             held.iter()
                 .try_for_each(|grant| authority::check_owner(grant, caller.uid, owner_of))?;

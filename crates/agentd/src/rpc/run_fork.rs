@@ -56,7 +56,7 @@ impl Call for RunFork {
             turns_kept: params.turns_kept,
             model: params.model,
             role_budgets: least_of_each(&submit.role_budgets, front.role_budgets()),
-            grants: front.granted_again(&caller, &from, submit, params.grants)?,
+            grants: front.granted_again(&caller, &from, submit, &params.grants)?,
             budget,
             // What the configuration asks about now, it asks about here too, however old the other run is.
             approve: front.rules(&[])?,
@@ -76,7 +76,7 @@ impl Front {
         caller: &Caller,
         from: &RunView,
         submit: Submit,
-        further: Vec<String>,
+        further: &[String],
     ) -> Result<Vec<Capability>, Fault> {
         let profile = &submit.profile;
         if !self.config.profiles.contains_key(profile) {
@@ -87,19 +87,7 @@ impl Front {
             let next_step = "Submit its goal again, under a profile that is there";
             return Err(Fault::new(FaultKind::Refused, problem, next_step));
         }
-        let asked = wire::SubmitParams {
-            goal: String::new(),
-            base: submit.base,
-            profile: None,
-            grants: further,
-            deny: Vec::new(),
-            budget: Vec::new(),
-            orchestration: None,
-            model: None,
-            ask: Vec::new(),
-            park: false,
-        };
-        let now = self.envelope(caller, profile, &asked)?;
+        let now = self.envelope(caller, profile, &submit.base, further, &[])?;
         covered(submit.grants, now).map_err(|gone| {
             let names = |quote: fn(&Capability) -> String, between| {
                 let names: Vec<String> = gone.iter().map(quote).collect();
