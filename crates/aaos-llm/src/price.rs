@@ -3,9 +3,9 @@
 //! A model without an entry costs nothing here, and its label says so; the token budget still bounds it.
 
 use crate::limits::PRICE_FILE_BYTES_MAX;
-use aaos_core::money::MicroDollars;
+use aaos_core::{capability::Reach, money::MicroDollars};
 use serde::Deserialize;
-use url::{Host, Url};
+use url::Url;
 
 /// The file that ships with the program.
 const BUNDLED: &str = include_str!("prices.toml");
@@ -186,14 +186,12 @@ impl Prices {
     }
 }
 
-/// Whether an address is on this machine or its own network, where nobody bills.
+/// Whether an address is on this machine or its own network, where nobody bills. That is every address which is not out
+/// on the internet: also those that no grant reaches, as `0.0.0.0` and link-local ones. A name that has to be looked up
+/// bills.
 pub(crate) fn is_near(base: &Url) -> bool {
-    match base.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback() || address.is_private(),
-        Some(Host::Ipv6(address)) => address.is_loopback() || address.is_unique_local(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
+    base.host_str()
+        .is_some_and(|host| Reach::of_host(host) != Reach::Public)
 }
 
 /// A model's name without the date of its snapshot: `x-20251001` and `x-2025-10-01` are priced as `x`.
@@ -321,6 +319,43 @@ mod tests {
             output: 50,
         };
         assert!(sample().most(ANTHROPIC, "m", 1_000, 50) >= sample().cost(ANTHROPIC, "m", counts));
+    }
+
+    #[test]
+    fn nobody_bills_on_this_machine_and_its_own_network() {
+        let near = |host: &str| is_near(&Url::parse(&format!("http://{host}:11434/v1")).unwrap());
+        for host in [
+            "localhost",
+            "LOCALHOST.",
+            "models.localhost",
+            "127.0.0.1",
+            "127.1",
+            "0.0.0.0",
+            "10.0.0.1",
+            "192.168.1.20",
+            "100.64.0.7",
+            "169.254.3.4",
+            "[::1]",
+            "[::]",
+            "[fc00::1]",
+            "[fd12:3456::1]",
+            "[fe80::1]",
+            "[::ffff:10.0.0.1]",
+        ] {
+            assert!(near(host), "{host}");
+        }
+        for host in [
+            "api.example.com",
+            "localhost.example.com",
+            "8.8.8.8",
+            "100.128.0.1",
+            "172.32.0.1",
+            "[2606:4700::1]",
+            "[::ffff:8.8.8.8]",
+        ] {
+            assert!(!near(host), "{host}");
+        }
+        assert!(!is_near(&Url::parse("unix:/run/models.sock").unwrap()));
     }
 
     #[test]

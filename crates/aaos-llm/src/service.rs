@@ -589,7 +589,8 @@ fn some_of(models: &[String]) -> String {
     }
 }
 
-fn base_url(config: &ProviderConfig, preset: Option<&str>) -> Result<Url, SetupError> {
+/// Where a provider is: as configured, else where its kind usually is.
+pub(crate) fn base_url(config: &ProviderConfig, preset: Option<&str>) -> Result<Url, SetupError> {
     let refuse = |problem: &str| SetupError::BaseUrl {
         name: config.name.clone(),
         problem: problem.to_owned(),

@@ -4,7 +4,10 @@
 //! URLs, headers that speak for the connection rather than the request.
 
 use crate::secret;
-use aaos_core::{capability::Reach, text};
+use aaos_core::{
+    capability::{Reach, is_localhost},
+    text,
+};
 use std::net::{IpAddr, SocketAddr};
 use url::{Host, Url};
 
@@ -166,8 +169,7 @@ pub fn check_url(url: &Url) -> Result<Named, Refused> {
 /// What a host name may lead to.
 #[must_use]
 pub fn named(name: &str) -> Named {
-    let bare = name.trim_end_matches('.').to_ascii_lowercase();
-    if bare == "localhost" || bare.ends_with(".localhost") {
+    if is_localhost(name) {
         Named::Localhost
     } else {
         Named::Public

@@ -1,7 +1,7 @@
 //! Powers: live access, already cut to what was granted. What was not handed over cannot be used.
 
 use aaos_core::{
-    capability::{FileRight, Need},
+    capability::Need,
     id::{CallId, RoleName},
     secret::Secret,
     tool::Power,
@@ -532,12 +532,3 @@ pub fn absolute(path: &str, base: &str) -> Result<String, PowerError> {
 
 /// Most bytes of a path that an error shows: enough for any path a person wrote.
 const PATH_SHOWN_BYTES_MAX: usize = 512;
-
-/// The right a file act needs, for error texts.
-#[must_use]
-pub const fn right_word(right: FileRight) -> &'static str {
-    match right {
-        FileRight::Read => "reading",
-        FileRight::Write => "writing",
-    }
-}

@@ -51,14 +51,6 @@ pub fn parse_in(text: &str, base: &str) -> Result<Capability, GrammarError> {
     only(text, read(text, Some(base))?)
 }
 
-/// Reads one line that may stand for several capabilities: `network: a.example, b.example` is one for each host.
-///
-/// # Errors
-/// The text is no such line, with the position where it stops being one.
-pub fn parse_many(text: &str) -> Result<Vec<Capability>, GrammarError> {
-    read(text, None)
-}
-
 fn read(text: &str, base: Option<&str>) -> Result<Vec<Capability>, GrammarError> {
     let mut reader = Reader::new(text, Holes::Refused, base)?;
     let (forms, limits) = reader.line()?;

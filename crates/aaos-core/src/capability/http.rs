@@ -59,6 +59,20 @@ impl Reach {
         }
     }
 
+    /// What kind of place a URL's host names, as far as its text says; a name that must be looked up counts as public.
+    #[must_use]
+    pub fn of_host(host: &str) -> Self {
+        if is_localhost(host) {
+            return Self::Private;
+        }
+        let bare = host.trim_end_matches('.');
+        let literal = bare
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(bare);
+        literal.parse().map_or(Self::Public, Self::of)
+    }
+
     const fn of_v4(address: Ipv4Addr) -> Self {
         let [a, b, c, d] = address.octets();
         match (a, b, c, d) {
@@ -100,17 +114,12 @@ const fn v4(high: u16, low: u16) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, d)
 }
 
-/// What kind of place a host names, as far as its text says; a name that must be looked up counts as public.
-fn reach_of_name(host: &str) -> Reach {
-    let bare = host.trim_end_matches('.').to_ascii_lowercase();
-    if bare == "localhost" || bare.ends_with(".localhost") {
-        return Reach::Private;
-    }
-    let literal = bare
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(&bare);
-    literal.parse::<IpAddr>().map_or(Reach::Public, Reach::of)
+/// Whether a name is kept for this machine: `localhost` or one beneath it, in any case, with a final dot or without.
+/// Source: RFC 6761, section 6.3.
+#[must_use]
+pub fn is_localhost(name: &str) -> bool {
+    let bare = name.trim_end_matches('.').to_ascii_lowercase();
+    bare == "localhost" || bare.ends_with(".localhost")
 }
 
 /// Which schemes a scope reaches.
@@ -184,7 +193,7 @@ impl HostScope {
     /// Not a host, or an address no grant reaches.
     pub fn exact(host: &str) -> Result<Self, HostError> {
         let name = normal_host(host)?;
-        if reach_of_name(&name) == Reach::Never {
+        if Reach::of_host(&name) == Reach::Never {
             Err(HostError::Never(name))
         } else {
             Ok(Self::Exact(name))
@@ -218,7 +227,7 @@ impl HostScope {
 
     /// Whether the scope reaches a host whose text is already normal.
     fn reaches_name(&self, host: &str) -> bool {
-        match (self, reach_of_name(host)) {
+        match (self, Reach::of_host(host)) {
             (_, Reach::Never) => false,
             (Self::Exact(held), _) => held == host,
             (_, Reach::Private) => false,
@@ -239,7 +248,7 @@ impl HostScope {
     /// Whether the scope may lead to private addresses: only where it names a private address or `localhost`.
     #[must_use]
     pub fn reaches_private(&self) -> bool {
-        matches!(self, Self::Exact(host) if reach_of_name(host) == Reach::Private)
+        matches!(self, Self::Exact(host) if Reach::of_host(host) == Reach::Private)
     }
 }
 
@@ -574,6 +583,40 @@ mod tests {
             .parse::<HttpScope>()
             .unwrap()
             .matches(method, &Url::parse(url).unwrap())
+    }
+
+    #[test]
+    fn a_host_is_what_its_text_says_and_a_name_to_look_up_is_out_on_the_internet() {
+        for (host, reach) in [
+            ("localhost", Reach::Private),
+            ("LocalHost.", Reach::Private),
+            ("models.localhost", Reach::Private),
+            ("127.0.0.1", Reach::Private),
+            ("10.0.0.1.", Reach::Private),
+            ("172.31.255.255", Reach::Private),
+            ("172.32.0.0", Reach::Public),
+            ("100.63.255.255", Reach::Public),
+            ("100.64.0.0", Reach::Private),
+            ("100.127.255.255", Reach::Private),
+            ("100.128.0.0", Reach::Public),
+            ("[::1]", Reach::Private),
+            ("[fc00::1]", Reach::Private),
+            ("[fdff::1]", Reach::Private),
+            ("fc00::1", Reach::Private),
+            ("[::ffff:10.0.0.1]", Reach::Private),
+            ("[::ffff:8.8.8.8]", Reach::Public),
+            ("[2606:4700::1]", Reach::Public),
+            ("[fe80::1]", Reach::Never),
+            ("169.254.1.1", Reach::Never),
+            ("0.0.0.0", Reach::Never),
+            ("[::]", Reach::Never),
+            ("notlocalhost", Reach::Public),
+            ("localhost.example.com", Reach::Public),
+            ("10.example.com", Reach::Public),
+            ("", Reach::Public),
+        ] {
+            assert_eq!(Reach::of_host(host), reach, "{host}");
+        }
     }
 
     #[test]

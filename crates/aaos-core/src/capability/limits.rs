@@ -114,19 +114,6 @@ impl Limits {
         self.first_excess(other).is_none()
     }
 
-    /// The limits that keep to both. Of two rates that cannot be compared the one of `self` is taken, made slower until
-    /// it keeps to the other.
-    #[must_use]
-    pub fn meet(&self, other: &Self) -> Self {
-        Self {
-            uses: lesser(self.uses, other.uses),
-            rate: slower(self.rate, other.rate),
-            expires: lesser(self.expires, other.expires),
-            bytes: lesser(self.bytes, other.bytes),
-            money: lesser(self.money, other.money),
-        }
-    }
-
     /// These limits, with `held`'s wherever they set none.
     #[must_use]
     pub fn or(&self, held: &Self) -> Self {
@@ -220,30 +207,6 @@ enum Axis {
     Expiry,
     Bytes,
     Money,
-}
-
-fn lesser<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
-fn slower(one: Option<Rate>, other: Option<Rate>) -> Option<Rate> {
-    let (Some(one), Some(other)) = (one, other) else {
-        return one.or(other);
-    };
-    if one.covers(&other) {
-        return Some(other);
-    }
-    if other.covers(&one) {
-        return Some(one);
-    }
-    // Over the longer stretch, the smaller count keeps to both.
-    Some(Rate {
-        count: one.count.min(other.count),
-        per: one.per.max(other.per),
-    })
 }
 
 impl fmt::Display for Limits {

@@ -23,10 +23,10 @@ pub mod template;
 pub use excess::Excess;
 pub use exec::{ARGUMENT_ALTERNATIVES_MAX, ArgScope, ExecScope};
 pub use form::RENDERED_MAX;
-pub use grammar::{GRANT_BYTES_MAX, GrammarError, parse, parse_in, parse_many};
+pub use grammar::{GRANT_BYTES_MAX, GrammarError, parse, parse_in};
 pub use http::{
     HostError, HostScope, HttpScope, METHOD_BYTES_MAX, METHODS_MAX, PATH_PREFIX_MAX, Reach,
-    SECRET_NAME_BYTES_MAX, SECRETS_MAX, Schemes, is_secret_name, normal_segment,
+    SECRET_NAME_BYTES_MAX, SECRETS_MAX, Schemes, is_localhost, is_secret_name, normal_segment,
 };
 pub use limits::{Limits, RATE_COUNT_MAX, Rate};
 pub use name::{NAMES_MAX, NamePattern, NameScope};

@@ -316,14 +316,6 @@ impl PathScope {
         Self::of(parts)
     }
 
-    /// The scope of every path there is, `/*`.
-    #[must_use]
-    pub fn everything() -> Self {
-        Self {
-            parts: vec![Part::Deep],
-        }
-    }
-
     /// Whether every path `other` matches, `self` matches too. Sound for all patterns; complete where both are literal
     /// or a literal directory's tree.
     #[must_use]

@@ -319,34 +319,6 @@ impl Table {
         result
     }
 
-    /// Bytes left of a grant, the least of it and all it came from; `None` if unlimited or unknown.
-    #[must_use]
-    pub fn bytes_left(&self, grant: GrantId) -> Option<u64> {
-        let line = self.line_of(grant);
-        line.filter_map(|grant| {
-            grant
-                .capability
-                .limits
-                .bytes
-                .map(|limit| limit.saturating_sub(grant.spent.bytes))
-        })
-        .min()
-    }
-
-    /// Uses left of a grant, the least of it and all it came from; `None` if unlimited or unknown.
-    #[must_use]
-    pub fn uses_left(&self, grant: GrantId) -> Option<u64> {
-        let line = self.line_of(grant);
-        line.filter_map(|grant| {
-            grant
-                .capability
-                .limits
-                .uses
-                .map(|limit| limit.saturating_sub(grant.spent.uses))
-        })
-        .min()
-    }
-
     /// Puts a grant back as it is recorded: what could be spent by then is not asked again. One whose parent is revoked
     /// is revoked.
     ///
@@ -426,12 +398,6 @@ impl Table {
             }
         }
         ended
-    }
-
-    /// The agent that holds a grant.
-    #[must_use]
-    pub fn holder(&self, grant: GrantId) -> Option<AgentId> {
-        self.grants.get(&grant).map(|grant| grant.holder)
     }
 
     /// What a grant allows.

@@ -10,7 +10,10 @@ pub mod scripted;
 
 pub use router::Router;
 
-use crate::{price::Prices, service::Service};
+use crate::{
+    price::Prices,
+    service::{Service, base_url},
+};
 use aaos_core::{model::ModelClass, secret::Secret, time::Span};
 use aaos_ports::provider::{Provider, ProviderError};
 use std::{num::NonZeroUsize, sync::Arc};
@@ -290,6 +293,18 @@ impl ProviderConfig {
         let url = self.base_url.as_deref().or(usual);
         url.and_then(|url| url::Url::parse(url).ok())
             .is_some_and(|url| !crate::price::is_near(&url))
+    }
+
+    /// Refuses a kind there is not and an address that nothing can be reached at. Connects to nothing.
+    ///
+    /// # Errors
+    /// `Kind`, `BaseUrl`.
+    pub fn check_address(&self) -> Result<(), SetupError> {
+        let preset = find(self)?;
+        match preset.wire {
+            Wire::Rules | Wire::Scripted => Ok(()),
+            Wire::Anthropic | Wire::OpenAi(_) => base_url(self, preset.base_url).map(drop),
+        }
     }
 
     fn is_at_home(&self, preset: &Preset) -> bool {

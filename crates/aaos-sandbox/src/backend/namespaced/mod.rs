@@ -51,8 +51,6 @@ use worker::NamespacedWorker;
 
 /// Its name.
 pub const NAME: &str = "namespaced";
-/// Workers kept ready unless the operator says otherwise: a plan's first fan-out on a small machine.
-pub const POOL: usize = 4;
 
 /// What the namespaced backend is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
