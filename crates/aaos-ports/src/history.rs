@@ -23,6 +23,9 @@ pub struct RunTerms {
     pub submit: Submit,
     /// The roles.
     pub roles: Vec<Role>,
+    /// The models that serve its classes.
+    #[serde(default)]
+    pub models: Vec<ModelRef>,
 }
 
 /// A run to be continued from one of its steps under other terms. What is none stays as it was.

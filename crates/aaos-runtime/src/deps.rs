@@ -42,6 +42,8 @@ pub struct Config {
     pub slots: NonZeroUsize,
     /// Agents with a worker at the same time, per run; further ready subtasks wait.
     pub workers_max: NonZeroUsize,
+    /// Runs of one operator that may be open at once, of [`crate::RUNS_OPEN_MAX`] in all; root's may be as many as that.
+    pub runs_of_one_max: usize,
     /// The daemon's version, for the journal.
     pub version: String,
     /// Digest of the price files in force, for the journal.

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// `Unknown`, `Invalid`, `Unavailable`.
 pub(crate) async fn fork(runtime: &Runtime, order: ForkOrder) -> Result<RunId, GoalError> {
     let shared = &runtime.shared;
-    runtime.may_begin()?;
+    runtime.may_begin(order.operator)?;
     let events = replay::load(shared, order.run).await?;
     let source = RunView::fold(&events).ok_or(GoalError::Unknown(order.run))?;
     drop(events);

@@ -1,27 +1,23 @@
 //! The front door: goals come in, runs are looked at, stopped and watched.
 
 use crate::{
-    classify,
     deps::{Deps, StartError},
     limits,
     models::Models,
-    planner,
     progress::Begun,
     record::Who,
     recover::{self, Earlier},
     registry::Registry,
-    resume,
+    rehearsal, resume,
     run::{self, Run, unavailable},
     shared::Shared,
     terms::Terms,
 };
 use aaos_core::{
-    capability::Capability,
-    event::{Draft, Event, Fork, Kind, Mode, RunState, RunView, Seq, Subject},
-    failure::{Failure, LimitKind},
-    id::{GrantId, RunId, SubtaskId},
+    event::{Draft, Event, Fork, Kind, RunState, RunView, Seq, Subject},
+    failure::Failure,
+    id::{GrantId, RunId},
     model::ModelRef,
-    plan::Plan,
     time::Span,
 };
 use aaos_ports::{
@@ -30,6 +26,9 @@ use aaos_ports::{
 };
 use async_trait::async_trait;
 use std::sync::Arc;
+
+/// The operator who looks after the machine.
+const ROOT: u32 = 0;
 
 /// The runtime: every run, and the front door to them.
 pub struct Runtime {
@@ -45,13 +44,14 @@ impl Runtime {
     /// The journal's, or a tool whose schema is none.
     pub async fn start(deps: Deps) -> Result<Arc<Self>, StartError> {
         let shared = Arc::new(Shared::new(deps)?);
-        let Earlier { ended, open } = recover::recover(&shared).await?;
+        let Earlier { ended, open, from } = recover::recover(&shared).await?;
+        rehearsal::end_cut_off(&shared).await?;
         let recovering = open.iter().map(|(view, _)| view.clone());
         let registry = Arc::new(Registry::new(&ended, recovering));
         shared
             .deps
             .journal
-            .append(started(&shared), Durability::Durable)
+            .append(started(&shared, from), Durability::Durable)
             .await?;
         shared.purse.restore(&shared).await?;
         let resuming = resume::resume_all(Arc::clone(&shared), Arc::clone(&registry), open);
@@ -104,11 +104,11 @@ impl Runtime {
         }
     }
 
-    /// Whether another run may begin.
+    /// Whether another run of an operator may begin.
     ///
     /// # Errors
-    /// `Unavailable`.
-    pub(crate) fn may_begin(&self) -> Result<(), GoalError> {
+    /// `Unavailable`; `Invalid` if the operator has as many as one may have.
+    pub(crate) fn may_begin(&self, operator: u32) -> Result<(), GoalError> {
         if self.shared.draining.is_cancelled() {
             return Err(GoalError::Unavailable {
                 reason: "the daemon is going away".to_owned(),
@@ -121,12 +121,32 @@ impl Runtime {
             );
             return Err(GoalError::Unavailable { reason });
         }
+        let most = self.shared.deps.config.runs_of_one_max;
+        if operator != ROOT && self.registry.count_of(operator) >= most {
+            return Err(self.too_many(operator));
+        }
         Ok(())
+    }
+
+    /// Why no further run of an operator begins who has as many as one may have.
+    fn too_many(&self, operator: u32) -> GoalError {
+        let mut own = self.registry.list(limits::RUNS_OPEN_MAX);
+        own.retain(|view| view.operator == operator && !view.state.is_final());
+        let count = |state| own.iter().filter(|view| view.state == state).count();
+        GoalError::Invalid {
+            problem: format!(
+                "{} of your runs are open, and one operator may have no more here; {} are parked and {} wait for your word",
+                own.len(),
+                count(RunState::Parked),
+                count(RunState::Waiting)
+            ),
+            next_step: "`agentd list` shows them; `agentd stop RUN` ends one".to_owned(),
+        }
     }
 
     /// Takes a submission up as a run that has not begun.
     fn prepare(&self, submit: Submit) -> Result<(RunId, Terms), GoalError> {
-        self.may_begin()?;
+        self.may_begin(submit.operator)?;
         let submit = checked(submit)?;
         let models = match &submit.model {
             Some(text) => models_named(text)?,
@@ -282,28 +302,7 @@ impl Goals for Runtime {
         // Nobody could raise the budget of what is not a run.
         submit.park = false;
         let (id, terms) = self.prepare(submit)?;
-        let model = label(&self.shared, &terms.models);
-        let first = submitted(&self.shared, id, &terms, String::new(), None);
-        let run = fresh(&self.shared, id, terms, Seq(0), first)?;
-        let wall_clock = run.submit.budget.wall_clock;
-        let planned = tokio::select! {
-            biased;
-            () = self.shared.draining.cancelled() => Err(Failure::Interrupted),
-            planned = dry(&run) => planned,
-            () = tokio::time::sleep(wall_clock.as_duration()) => {
-                Err(Failure::Limit { kind: LimitKind::WallClock, limit: wall_clock.millis() })
-            }
-        };
-        let (mode, plan, grants) =
-            planned.map_err(|failure| GoalError::Failed(Box::new(failure)))?;
-        let envelope = run.envelope();
-        Ok(DryRun {
-            mode,
-            plan,
-            envelope,
-            grants,
-            model,
-        })
+        rehearsal::rehearse(&self.shared, id, terms).await
     }
 
     async fn view(&self, run: Option<RunId>, limit: usize) -> Result<Vec<RunView>, GoalError> {
@@ -360,16 +359,7 @@ impl Authority for Runtime {
     }
 }
 
-/// Plans without starting anything.
-async fn dry(run: &Run) -> Result<(Mode, Plan, Vec<(SubtaskId, Vec<Capability>)>), Failure> {
-    run.issue_grants()?;
-    let mode = classify::mode(run).await?;
-    let plan = run.first_plan(mode).await?;
-    let grants = planner::envelope(run, &plan).map_err(|problems| Failure::Unready { problems })?;
-    Ok((mode, plan, grants))
-}
-
-fn started(shared: &Shared) -> Vec<Draft> {
+fn started(shared: &Shared, runs_from: Seq) -> Vec<Draft> {
     let deps = &shared.deps;
     let mut drafts: Vec<Draft> = deps
         .catalog
@@ -392,6 +382,7 @@ fn started(shared: &Shared) -> Vec<Draft> {
             backend: deps.backend.name(),
             provider: label(shared, &deps.models),
             prices: deps.config.prices.clone(),
+            runs_from,
         },
     ));
     drafts
@@ -445,7 +436,7 @@ fn checked(submit: Submit) -> Result<Submit, GoalError> {
 }
 
 /// What people are told of the models that serve every class.
-fn label(shared: &Shared, models: &Models) -> String {
+pub(crate) fn label(shared: &Shared, models: &Models) -> String {
     let mut names = [&models.planner, &models.worker, &models.reasoner]
         .map(|model| shared.deps.provider.label(model))
         .to_vec();

@@ -1,6 +1,6 @@
 //! What is made of the record: forks, replays, and where the money went.
 
-use crate::{fork, goals::Runtime, recover, replay, spending, terms::Terms};
+use crate::{fork, goals::Runtime, purse, replay, spending, terms::Terms};
 use aaos_core::{
     event::{RunView, Seq},
     id::RunId,
@@ -26,8 +26,16 @@ impl History for Runtime {
         let view = first.first().and_then(RunView::begin);
         let view = view.ok_or(GoalError::Unknown(run))?;
         let terms = Terms::load(&self.shared, &view.terms).await;
-        let Terms { submit, roles, .. } = terms.map_err(fork::invalid)?;
-        Ok(RunTerms { submit, roles })
+        let Terms {
+            submit,
+            roles,
+            models,
+        } = terms.map_err(fork::invalid)?;
+        Ok(RunTerms {
+            submit,
+            roles,
+            models: vec![models.planner, models.worker, models.reasoner],
+        })
     }
 
     async fn replay(&self, run: RunId) -> Result<Replayed, GoalError> {
@@ -42,9 +50,9 @@ impl History for Runtime {
     ) -> Result<Vec<Spending>, GoalError> {
         let rows = spending::spending(&self.shared, run, since).await?;
         match run {
-            // A run that has asked no model is no unknown one.
+            // What has asked no model is not unknown.
             Some(run) if rows.is_empty() => {
-                let known = recover::whole(&self.shared, run).await?;
+                let known = purse::operator_of(&self.shared, run).await?;
                 known.ok_or(GoalError::Unknown(run)).map(|_| rows)
             }
             _ => Ok(rows),

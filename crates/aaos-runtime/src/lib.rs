@@ -28,6 +28,7 @@ mod purse;
 mod record;
 mod recover;
 mod registry;
+mod rehearsal;
 mod replay;
 mod restore;
 mod resume;
@@ -41,6 +42,6 @@ mod terms;
 
 pub use deps::{Config, Deps, StartError};
 pub use goals::Runtime;
-pub use limits::GOAL_BYTES_MAX;
+pub use limits::{GOAL_BYTES_MAX, RUNS_OF_ONE_MAX, RUNS_OPEN_MAX};
 pub use models::Models;
 pub use purse::DayLimit;

@@ -54,7 +54,10 @@ pub(crate) const CONNECTION_TEXT_BYTES_MAX: usize = 512;
 pub(crate) const NARROWINGS_PARALLEL_MAX: usize = 64;
 
 /// Runs that may go on at once; each costs some tens of kilobytes.
-pub(crate) const RUNS_OPEN_MAX: usize = 4_096;
+pub const RUNS_OPEN_MAX: usize = 4_096;
+
+/// Of those, one operator's where several share a daemon: parked runs stay open for days, and must not fill it.
+pub const RUNS_OF_ONE_MAX: usize = RUNS_OPEN_MAX / 2;
 
 /// Finished runs kept in memory for `list`; older ones are read from the journal by id.
 pub(crate) const RUNS_REMEMBERED_MAX: usize = 10_000;

@@ -24,6 +24,9 @@ use tokio::sync::{Notify, futures::Notified};
 /// Length of a day.
 const DAY: Span = Span::from_secs(24 * 60 * 60);
 
+/// Events read to see whose a run is: its beginning, or records of so many erasures of what came later.
+const BEGINNINGS_READ_MAX: usize = 16;
+
 /// Days that are remembered; more than one only matters to a clock that goes back.
 const DAYS_MAX: usize = 32;
 
@@ -79,7 +82,7 @@ struct Counts {
 }
 
 impl Counts {
-    /// Changes what is counted for everybody and for one operator; whose a rehearsed plan was is not recorded.
+    /// Changes what is counted for everybody, and for an operator if it is recorded whose it was.
     fn change(&mut self, operator: Option<u32>, change: impl Fn(&mut Tally)) {
         change(&mut self.everybody);
         if let Some(operator) = operator {
@@ -301,27 +304,34 @@ fn today_s(since: Timestamp) -> Filter {
     }
 }
 
-/// Whose run it is; none of a plan that was only rehearsed. For an erased one whoever had it erased answers: whose it was
-/// went with what was said.
+/// Whose run or rehearsal it is; none if that is not recorded. For an erased one of which only that is recorded, whoever
+/// had it erased answers.
 pub(crate) async fn operator_of(shared: &Shared, run: RunId) -> Result<Option<u32>, JournalError> {
-    Ok(match first_of(shared, run, "run_submitted").await? {
-        Some(Kind::RunSubmitted { operator, .. }) => Some(operator),
-        Some(Kind::Erased { .. }) => match first_of(shared, run, "content_erased").await? {
-            Some(Kind::ContentErased { operator, .. }) => operator,
-            _ => None,
-        },
-        _ => None,
-    })
-}
-
-async fn first_of(shared: &Shared, run: RunId, kind: &str) -> Result<Option<Kind>, JournalError> {
+    let kinds = ["run_submitted", "plan_rehearsed", "content_erased"];
     let filter = Filter {
         run: Some(run),
-        kinds: vec![kind.to_owned()],
+        kinds: kinds.map(str::to_owned).to_vec(),
         ..Filter::default()
     };
-    let first = shared.deps.journal.read(&filter, Seq(0), 1).await?;
-    Ok(first.into_iter().next().map(|event| event.kind))
+    let told = shared
+        .deps
+        .journal
+        .read(&filter, Seq(0), BEGINNINGS_READ_MAX)
+        .await?;
+    let mut had_it_erased = None;
+    for event in told {
+        match event.kind {
+            Kind::RunSubmitted { operator, .. } | Kind::PlanRehearsed { operator, .. } => {
+                return Ok(Some(operator));
+            }
+            Kind::ContentErased {
+                whose: Some(whose), ..
+            } => return Ok(Some(whose)),
+            Kind::ContentErased { operator, .. } => had_it_erased = had_it_erased.or(operator),
+            _ => {}
+        }
+    }
+    Ok(had_it_erased)
 }
 
 const fn day_of(time: Timestamp) -> u64 {

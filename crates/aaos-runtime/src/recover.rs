@@ -1,8 +1,9 @@
 //! At the start: what the journal says of earlier runs. One that was open when the daemon ended is taken up again,
 //! visibly; the daemon serves meanwhile.
 //!
-//! The start reads only how runs began and ended; each open run is read whole once, a bounded number at a time, the
-//! oldest first. Refuses: to take up a run again and again that never gets further.
+//! The start reads only how runs began and ended, and no further back than the start before found something to look at;
+//! each open run is read whole once, a bounded number at a time, the oldest first. Refuses: to take up a run again and
+//! again that never gets further.
 
 use crate::{deps::StartError, limits, shared::Shared};
 use aaos_core::{
@@ -10,26 +11,42 @@ use aaos_core::{
     id::RunId,
 };
 use aaos_ports::{Durability, Filter, JournalError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Longest step in the search for a kind's newest event: more than any journal holds.
+const STEP_MAX: u64 = 1 << 40;
 
 /// Earlier runs.
 #[derive(Default)]
 pub(crate) struct Earlier {
-    /// Those that are over, as far as their beginning and end tell, the longest submitted first.
+    /// The newest of those that are over, as far as their beginning and end tell, the longest finished first.
     pub(crate) ended: Vec<RunView>,
     /// Those that are to be taken up again, with how often that was tried since they last got further; the oldest
     /// first.
     pub(crate) open: Vec<(RunView, u32)>,
+    /// None of them began before this place.
+    pub(crate) from: Seq,
 }
 
 /// What is known of a run that is not seen to have ended.
 struct Known {
+    began: Seq,
     view: RunView,
     /// When it was last taken up again, and how often in a row.
     recovering: Option<(Seq, u32)>,
 }
 
-/// Every earlier run, as far as its beginning and end tell.
+/// What the journal says of runs, as far as it was read.
+#[derive(Default)]
+struct Found {
+    open: BTreeMap<RunId, Known>,
+    /// The newest that are over and where they began, the longest finished first.
+    ended: VecDeque<(Seq, RunView)>,
+    /// Where a daemon last went away by itself.
+    stopped: Seq,
+}
+
+/// Every earlier run that is open and the newest of the others, as far as their beginning and end tell.
 pub(crate) async fn recover(shared: &Shared) -> Result<Earlier, StartError> {
     let tags = [
         "run_submitted",
@@ -37,32 +54,89 @@ pub(crate) async fn recover(shared: &Shared) -> Result<Earlier, StartError> {
         "run_recovering",
         "daemon_stopped",
     ];
-    let filter = Filter {
-        kinds: tags.map(str::to_owned).to_vec(),
-        ..Filter::default()
+    let from = match newest(shared, "daemon_started")
+        .await?
+        .map(|event| event.kind)
+    {
+        Some(Kind::DaemonStarted { runs_from, .. }) => runs_from,
+        _ => Seq::default(),
     };
-    let mut known: BTreeMap<RunId, Known> = BTreeMap::new();
-    let mut stopped = Seq::default();
-    each(shared, &filter, |event| match event.kind {
-        Kind::DaemonStopped { .. } => stopped = event.seq,
-        _ => note(&mut known, event),
+    let mut found = Found::default();
+    let before = Seq(from.0.saturating_sub(1));
+    each_after(shared, &of_kinds(&tags), before, |event| {
+        found.take_up(event)
     })
     .await?;
-    let mut earlier = Earlier::default();
-    for Known { view, recovering } in known.into_values() {
-        if view.outcome.is_some() {
-            earlier.ended.push(view);
-        } else {
-            // A run that only waited until a daemon went away by itself did not bring it down.
-            let recovering = recovering.filter(|(since, _)| *since > stopped);
-            let attempt = attempt(shared, view.run, recovering).await?;
-            earlier.open.push((view, attempt));
+    let from = found.began().unwrap_or(from);
+    let mut open = Vec::new();
+    for Known {
+        view, recovering, ..
+    } in found.open.into_values()
+    {
+        // A run that only waited until a daemon went away by itself did not bring it down.
+        let recovering = recovering.filter(|(since, _)| *since > found.stopped);
+        let attempt = attempt(shared, view.run, recovering).await?;
+        open.push((view, attempt));
+    }
+    open.sort_by_key(|(view, _)| view.submitted);
+    announce(shared, &mut open).await?;
+    let ended = found.ended.into_iter().map(|(_, view)| view).collect();
+    Ok(Earlier { ended, open, from })
+}
+
+impl Found {
+    fn take_up(&mut self, event: &Event) {
+        match (&event.kind, event.subject.run) {
+            (Kind::DaemonStopped { .. }, _) => self.stopped = event.seq,
+            (kind, Some(run)) => {
+                note(&mut self.open, event);
+                if matches!(kind, Kind::RunFinished { .. }) {
+                    self.end(run);
+                }
+            }
+            _ => {}
         }
     }
-    earlier.ended.sort_by_key(|view| view.submitted);
-    earlier.open.sort_by_key(|(view, _)| view.submitted);
-    announce(shared, &mut earlier.open).await?;
-    Ok(earlier)
+
+    fn end(&mut self, run: RunId) {
+        let Some(Known { began, view, .. }) = self.open.remove(&run) else {
+            return;
+        };
+        self.ended.push_back((began, view));
+        if self.ended.len() > limits::RUNS_REMEMBERED_MAX {
+            self.ended.pop_front();
+        }
+    }
+
+    /// Where the first of all these began.
+    fn began(&self) -> Option<Seq> {
+        let open = self.open.values().map(|known| known.began);
+        let ended = self.ended.iter().map(|(began, _)| *began);
+        open.chain(ended).min()
+    }
+}
+
+/// The newest event of a kind. The journal is read forwards only, so its place is found by steps that become shorter.
+pub(crate) async fn newest(shared: &Shared, kind: &str) -> Result<Option<Event>, JournalError> {
+    let filter = of_kinds(&[kind]);
+    let (mut newest, mut step) = (None::<Event>, STEP_MAX);
+    while step > 0 {
+        let place = newest.as_ref().map_or(0, |event| event.seq.0);
+        let before = Seq(place.saturating_add(step - 1));
+        let mut later = shared.deps.journal.read(&filter, before, 1).await?;
+        match later.pop() {
+            Some(event) => newest = Some(event),
+            None => step /= 2,
+        }
+    }
+    Ok(newest)
+}
+
+fn of_kinds(tags: &[&str]) -> Filter {
+    Filter {
+        kinds: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        ..Filter::default()
+    }
 }
 
 /// Records of one run that it is being taken up again by the daemon that had begun it, and answers with what is known of
@@ -77,7 +151,10 @@ pub(crate) async fn again(shared: &Shared, run: RunId) -> Result<RunView, Journa
     };
     let mut known = BTreeMap::new();
     each(shared, &filter, |event| note(&mut known, event)).await?;
-    let Some(Known { view, recovering }) = known.remove(&run) else {
+    let Some(Known {
+        view, recovering, ..
+    }) = known.remove(&run)
+    else {
         return Err(JournalError::Closed);
     };
     let attempt = attempt(shared, run, recovering).await?;
@@ -102,12 +179,24 @@ pub(crate) async fn whole(shared: &Shared, run: RunId) -> Result<Option<RunView>
     Ok(view)
 }
 
+/// Gives every event that a filter wants to `take`, in order.
+///
+/// # Errors
+/// The journal cannot be read.
 pub(crate) async fn each(
     shared: &Shared,
     filter: &Filter,
+    take: impl FnMut(&Event),
+) -> Result<(), JournalError> {
+    each_after(shared, filter, Seq(0), take).await
+}
+
+pub(crate) async fn each_after(
+    shared: &Shared,
+    filter: &Filter,
+    mut after: Seq,
     mut take: impl FnMut(&Event),
 ) -> Result<(), JournalError> {
-    let mut after = Seq(0);
     loop {
         let page = shared
             .deps
@@ -126,8 +215,12 @@ fn note(known: &mut BTreeMap<RunId, Known>, event: &Event) {
     let Some(run) = event.subject.run else { return };
     let Some(known) = known.get_mut(&run) else {
         if let Some(view) = RunView::begin(event) {
-            let recovering = None;
-            known.insert(run, Known { view, recovering });
+            let known_now = Known {
+                began: event.seq,
+                view,
+                recovering: None,
+            };
+            known.insert(run, known_now);
         }
         return;
     };

@@ -51,6 +51,16 @@ impl Registry {
         runs.open.len() + runs.recovering.len()
     }
 
+    /// Runs of an operator that are not over.
+    pub(crate) fn count_of(&self, operator: u32) -> usize {
+        let runs = self.runs();
+        let open = runs.open.values().map(|run| run.submit.operator);
+        let recovering = runs.recovering.values().map(|view| view.operator);
+        open.chain(recovering)
+            .filter(|own| *own == operator)
+            .count()
+    }
+
     /// Runs that go on.
     pub(crate) fn open(&self) -> Vec<Arc<Run>> {
         self.runs().open.values().cloned().collect()

@@ -34,7 +34,8 @@ pub(crate) struct Restored {
 /// Puts a run together again.
 ///
 /// # Errors
-/// `Unrecoverable` if its terms or part of its record are gone or damaged, `Journal` if they cannot be read now.
+/// `Unrecoverable` if its terms or part of its record, or of another run's that it goes on from, are gone or damaged;
+/// `Journal` if they cannot be read now.
 pub(crate) async fn restore(shared: &Arc<Shared>, id: RunId) -> Result<Restored, Failure> {
     let filter = Filter {
         run: Some(id),
@@ -64,6 +65,9 @@ pub(crate) async fn restore(shared: &Arc<Shared>, id: RunId) -> Result<Restored,
         problem: "its first event is gone".to_owned(),
         next_step: "Submit the goal again; `agentd audit verify` shows what is damaged".to_owned(),
     })?;
+    if let Some((_, failure)) = restoring.stuck {
+        return Err(failure);
+    }
     Ok(Restored {
         run: Arc::new(restoring.run),
         begun: restoring.begun,
@@ -86,6 +90,9 @@ struct Restoring {
     run: Run,
     begun: Begun,
     stopping: bool,
+    /// The subtask that cannot go on, and why, while it is not finished: what it has to take over from another run cannot
+    /// be had.
+    stuck: Option<(SubtaskId, Failure)>,
     /// The subtask that each agent works for, while that is not finished.
     owners: BTreeMap<AgentId, SubtaskId>,
     /// Calls of those agents, and the grants that each was charged to before it ended.
@@ -106,16 +113,23 @@ impl Restoring {
         let terms = Terms::load(shared, &view.terms).await?;
         let forked = view.forked.clone();
         let run = Run::new(Arc::clone(shared), id, terms, view);
+        let mut stuck = None;
         if let Some(fork) = forked {
-            let taken_over = fork::inherited(shared, id, &fork).await?;
-            taken_over
-                .iter()
-                .for_each(|event| run.past.hand_down(event));
+            match fork::inherited(shared, id, &fork).await {
+                Ok(taken_over) => {
+                    taken_over
+                        .iter()
+                        .for_each(|event| run.past.hand_down(event));
+                }
+                Err(failure @ Failure::Unrecoverable { .. }) => stuck = Some((fork.at, failure)),
+                Err(failure) => return Err(failure),
+            }
         }
         Ok(Some(Self {
             run,
             begun: Begun::default(),
             stopping: false,
+            stuck,
             owners: BTreeMap::new(),
             calls: BTreeMap::new(),
             rests_on: BTreeMap::new(),
@@ -160,6 +174,7 @@ impl Restoring {
 
     /// Forgets what a finished subtask had done: nobody asks about it again.
     fn forget(&mut self, finished: &SubtaskId) {
+        self.stuck.take_if(|(subtask, _)| subtask == finished);
         let gone: BTreeSet<AgentId> = self
             .owners
             .iter()

@@ -212,7 +212,7 @@ impl Sums {
     }
 }
 
-/// The number of an operator that is not recorded: of a plan that was only rehearsed.
+/// The number of an operator that is not recorded.
 const UNKNOWN: u32 = u32::MAX;
 
 fn dearness(row: &Spending) -> Reverse<(u64, u64)> {

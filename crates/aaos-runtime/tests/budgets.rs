@@ -8,8 +8,13 @@
 )]
 
 mod world;
-use aaos_core::{budget::Budget, model::Usage, time::Timestamp};
-use aaos_ports::{Decisions, History, Spending, decisions::Raise};
+use aaos_core::{
+    budget::Budget,
+    event::{Draft, Subject},
+    model::Usage,
+    time::Timestamp,
+};
+use aaos_ports::{Decisions, History, Journal, Spending, decisions::Raise};
 use aaos_runtime::DayLimit;
 use std::{collections::BTreeMap, time::Duration};
 use world::*;
@@ -683,6 +688,64 @@ async fn an_operators_runs_share_a_day_and_the_next_day_is_another() {
     assert_eq!(second.run().await.failure(), &expected);
     second.clock.advance(DAY);
     assert_eq!(second.run().await.text(), "done");
+}
+
+/// Erases a run as a store does, all but what was spent, on behalf of an operator or of nobody, with or without a record
+/// of whose it was.
+async fn erase(journal: &WorldJournal, run: RunId, operator: Option<u32>, whose: Option<u32>) {
+    let erased = Draft {
+        time: Timestamp::default(),
+        subject: Subject {
+            run: Some(run),
+            ..Subject::default()
+        },
+        kind: Kind::ContentErased {
+            erased: run,
+            events: 1,
+            bodies: 0,
+            reason: "asked for".to_owned(),
+            operator,
+            whose,
+        },
+    };
+    journal
+        .append(vec![erased], Durability::Durable)
+        .await
+        .unwrap();
+    journal.tell_otherwise(move |event| {
+        let kept = matches!(
+            event.kind,
+            Kind::ContentErased { .. } | Kind::UsageReported { .. } | Kind::ModelAbandoned { .. }
+        );
+        if event.subject.run == Some(run) && !kept {
+            event.kind = Kind::Erased { was: String::new() };
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_erased_run_spent_counts_for_whose_it_was_and_for_who_erased_it_if_that_is_not_recorded()
+ {
+    let builder = || by_turns(busy(2)).role(tireless(10)).configure(day(40));
+    for (operator, whose, counted) in [
+        (None, Some(1000), true),
+        (Some(2000), Some(1000), true),
+        (Some(1000), Some(2000), false),
+        (Some(1000), None, true),
+        (Some(2000), None, false),
+        (None, None, false),
+    ] {
+        let first = builder().start().await;
+        let told = first.run().await;
+        let journal = first.journal.killed();
+        erase(&journal, told.id, operator, whose).await;
+        let second = builder().journal(journal).start().await;
+        let over = matches!(second.run().await.outcome, Outcome::Failed { .. });
+        assert_eq!(over, counted, "erased by {operator:?}, {whose:?}'s");
+        let spent = spending(&second, None).await;
+        let row = spent.iter().find(|row| row.run == told.id).unwrap();
+        assert_eq!(row.operator, whose.or(operator).unwrap_or(u32::MAX));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -352,3 +352,49 @@ async fn a_fork_that_is_recorded_and_cannot_be_read_at_once_goes_on_when_it_can(
     let fork = world.runtime.fork(order(told.id, "last", 0)).await.unwrap();
     assert_eq!(world.end_of(fork).await.text(), told.text());
 }
+
+/// A fork that keeps two turns of `work`, cut off as soon as `so` of its record, and the next daemon's world, in which an
+/// event of the other run is damaged. Answers with that world, the fork, the other run, and the damaged event.
+async fn cut_off_and_damaged(so: impl Fn(&Kind) -> bool) -> (World, RunId, RunId, Seq) {
+    let (world, told) = story().run().await;
+    let before = world.journal.events().len();
+    let whole = world.runtime.fork(order(told.id, "work", 2)).await.unwrap();
+    let cut = world.end_of(whole).await.at(so) + 1;
+    let journal = WorldJournal::default();
+    let first = story().journal(journal.clone()).start().await;
+    let source = first.run().await;
+    journal.freeze_after(before + cut);
+    let fork = first.runtime.fork(order(source.id, "work", 2)).await;
+    journal.frozen().await;
+    let damaged = source.events[source.completed("first")].seq;
+    let next = journal.killed();
+    next.damage(damaged);
+    let (tree, acts) = (first.tree.clone(), first.acts.clone());
+    let second = story().journal(next).amid(&tree, &acts).start().await;
+    (second, fork.unwrap(), source.id, damaged)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fork_whose_past_is_damaged_in_the_other_runs_record_ends_and_says_where() {
+    let working = |kind: &Kind| matches!(kind, Kind::AgentExecutionStarted { .. });
+    let (world, fork, source, damaged) = cut_off_and_damaged(working).await;
+    let told = world.end_of(fork).await;
+    let Failure::Unrecoverable { problem, next_step } = told.failure() else {
+        panic!("{:?}", told.failure())
+    };
+    let place = format!("the record of {source} is damaged at event {}", damaged.0);
+    assert!(problem.contains(&place), "{problem}");
+    assert!(next_step.contains("agentd audit verify"), "{next_step}");
+    let refused = world.runtime.fork(order(source, "work", 2)).await;
+    assert!(
+        matches!(&refused, Err(GoalError::Invalid { problem, .. }) if problem.contains(&place)),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fork_that_needs_no_more_of_the_other_run_goes_on_whatever_becomes_of_that() {
+    let worked = |kind: &Kind| matches!(kind, Kind::SubtaskCompleted { subtask, .. } if subtask.as_str() == "work");
+    let (world, fork, ..) = cut_off_and_damaged(worked).await;
+    assert_eq!(world.end_of(fork).await.text(), "last by quick");
+}

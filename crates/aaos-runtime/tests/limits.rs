@@ -216,3 +216,45 @@ async fn the_earliest_deadline_goes_first_when_models_are_few() {
             && told.completed("hurried") < told.completed("c")
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_operator_leaves_room_for_the_others_and_is_told_what_takes_it() {
+    let world = planned(one_act(), runaway)
+        .role(tireless())
+        .budget(|budget| budget.calls = 1)
+        .ask(|submit| submit.park = true)
+        .configure(|config| config.runs_of_one_max = 3)
+        .start()
+        .await;
+    let submit = async |operator| {
+        let submit = Submit {
+            operator,
+            ..world.goal("do it")
+        };
+        world.runtime.submit(submit).await
+    };
+    let mut own = Vec::new();
+    for _ in 0..3 {
+        own.push(submit(1000).await.unwrap());
+    }
+    for run in &own {
+        while world.view(*run).await.state != RunState::Parked {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let Err(GoalError::Invalid { problem, next_step }) = submit(1000).await else {
+        panic!("a fourth was taken")
+    };
+    assert!(
+        problem.contains("3 of your runs are open") && problem.contains("3 are parked"),
+        "{problem}"
+    );
+    assert!(next_step.contains("agentd stop RUN"), "{next_step}");
+    submit(2000).await.unwrap();
+    for _ in 0..5 {
+        submit(0).await.unwrap();
+    }
+    world.runtime.stop(own[0], 1000).await.unwrap();
+    world.end_of(own[0]).await;
+    submit(1000).await.unwrap();
+}

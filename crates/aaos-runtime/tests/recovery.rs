@@ -7,8 +7,13 @@
 )]
 
 mod world;
+use aaos_core::event::{Draft, Subject};
+use aaos_ports::Journal;
 use futures::StreamExt;
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use world::*;
 
 fn talking() -> Builder {
@@ -111,4 +116,92 @@ async fn a_long_result_is_short_in_the_list_and_whole_in_the_run() {
     };
     assert!(text.len() <= 210);
     assert_eq!(told.text().len(), 10_000);
+}
+
+/// Finished runs kept in memory, and the place of the first that a start looks at.
+const REMEMBERED: u64 = 10_000;
+
+/// Records so many runs that are over, from this number on, as one that was carried out began and ended.
+async fn record_finished(journal: &WorldJournal, like: &[Event], numbers: std::ops::Range<u64>) {
+    let of = |number, kind: &Kind| Draft {
+        time: like[0].time,
+        subject: Subject {
+            run: Some(RunId::from_drawn(number)),
+            ..Subject::default()
+        },
+        kind: kind.clone(),
+    };
+    let both = [&like[0].kind, &like.last().unwrap().kind];
+    let drafts = numbers.flat_map(|number| both.map(|kind| of(number, kind)));
+    let drafts = drafts.collect();
+    journal.append(drafts, Durability::Durable).await.unwrap();
+}
+
+/// What the newest start says of how far back the next has to look.
+fn runs_from(journal: &WorldJournal) -> Seq {
+    let events = journal.events();
+    let from = |event: &Event| match event.kind {
+        Kind::DaemonStarted { runs_from, .. } => Some(runs_from),
+        _ => None,
+    };
+    events.iter().rev().find_map(from).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_looks_no_further_back_than_the_first_run_that_is_open_or_remembered() {
+    let journal = WorldJournal::default();
+    let first = talking().journal(journal.clone()).start().await;
+    let like = first.run().await.events;
+    record_finished(&journal, &like, 1..11).await;
+    let open = Draft {
+        time: like[0].time,
+        subject: Subject {
+            run: Some(RunId::from_drawn(11)),
+            ..Subject::default()
+        },
+        kind: like[0].kind.clone(),
+    };
+    let began = journal.append(vec![open], Durability::Durable);
+    let began = began.await.unwrap();
+    record_finished(&journal, &like, 12..12 + REMEMBERED).await;
+
+    let second = talking().journal(journal.clone()).start().await;
+    assert_eq!(
+        runs_from(&journal),
+        began,
+        "the open one is the first of them"
+    );
+    let end = second.end_of(RunId::from_drawn(11)).await;
+    assert!(
+        matches!(end.outcome, Outcome::Succeeded { .. }),
+        "and was not overlooked"
+    );
+
+    record_finished(&journal, &like, 20_000..20_000 + REMEMBERED).await;
+    talking().journal(journal.clone()).start().await;
+    let from = runs_from(&journal);
+    assert!(
+        from > end.events.last().unwrap().seq,
+        "what has ended is left behind"
+    );
+
+    let looked_at = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&looked_at);
+    journal.tell_otherwise(move |event| {
+        if event.subject.run.is_some() {
+            seen.lock().unwrap().get_or_insert(event.seq);
+        }
+    });
+    let last = talking().journal(journal.clone()).start().await;
+    assert_eq!(
+        *looked_at.lock().unwrap(),
+        Some(from),
+        "nothing before it is read"
+    );
+    let listed = last.runtime.view(None, 100_000).await.unwrap();
+    assert_eq!(listed.len() as u64, REMEMBERED);
+    assert_eq!(
+        last.view(like[0].subject.run.unwrap()).await.state,
+        RunState::Succeeded
+    );
 }

@@ -26,6 +26,8 @@ use std::path::Path;
 
 const LARGE: usize = 200 << 10;
 const NOW: Timestamp = Timestamp::from_micros(99);
+/// Whose runs and rehearsals these are.
+const OPERATOR: u32 = 1234;
 
 fn run(number: u64) -> RunId {
     RunId::from_drawn(number)
@@ -243,7 +245,7 @@ async fn an_open_run_and_an_unknown_one_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     store
-        .append(vec![draft(1, None, "x")], Durability::Durable)
+        .append(vec![submitted(1, None)], Durability::Durable)
         .await
         .unwrap();
     assert!(matches!(
@@ -268,6 +270,7 @@ async fn an_erasure_that_was_cut_short_is_finished_at_the_next_start() {
         bodies: 4,
         reason: "asked for".to_owned(),
         operator: None,
+        whose: None,
     };
     let seq = store
         .append(vec![of(1, 11, kind)], Durability::Durable)
@@ -457,7 +460,7 @@ fn submitted(number: u64, forked: Option<(u64, u32)>) -> Draft {
         goal: format!("SECRET{number}"),
         base: String::new(),
         folder: String::new(),
-        operator: 0,
+        operator: OPERATOR,
         profile: String::new(),
         backend: BackendName("b".to_owned()),
         model: String::new(),
@@ -519,4 +522,100 @@ async fn a_body_stored_for_runs_that_are_erased_together_goes_though_it_was_stor
     let erased = store.erase_expired(before, "retention", NOW).await.unwrap();
     assert_eq!((erased.runs.len(), erased.bodies), (2, 1));
     assert!(holds(dir.path(), "SHARED").is_empty());
+}
+
+/// Whose the runs were that were erased, as the record says, in order.
+async fn whose(store: &Store) -> Vec<Option<u32>> {
+    let filter = Filter {
+        kinds: vec!["content_erased".to_owned()],
+        ..Filter::default()
+    };
+    let erasures = store.read(&filter, Seq(0), 100).await.unwrap();
+    let whose = erasures.iter().map(|event| match event.kind {
+        Kind::ContentErased { whose, .. } => whose,
+        _ => panic!("{event:?}"),
+    });
+    whose.collect()
+}
+
+#[tokio::test]
+async fn whose_a_run_was_is_known_after_every_erasure_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let both = vec![submitted(1, None), finished(1, 10)];
+    store.append(both, Durability::Durable).await.unwrap();
+    store.erase(run(1), "asked", Some(0), NOW).await.unwrap();
+    let late = vec![receipt(1, "")];
+    store.append(late, Durability::Durable).await.unwrap();
+    store.erase(run(1), "asked", Some(0), NOW).await.unwrap();
+    assert_eq!(whose(&store).await, [Some(OPERATOR), Some(OPERATOR)]);
+}
+
+/// A rehearsal whose request has a body of its own, and its beginning and end.
+async fn rehearsed(store: &Store, number: u64, end: u64) -> [Draft; 3] {
+    let goal = format!("SECRET{number} goal");
+    let begun = Kind::PlanRehearsed {
+        goal,
+        operator: OPERATOR,
+    };
+    let asked = Kind::ModelRequested {
+        model: aaos_core::model::ModelRef::parse("a/b").unwrap(),
+        tokens_reserved: 1,
+        cost_reserved: Default::default(),
+        request: put(store, number, 5_000).await,
+    };
+    let ended = Kind::RehearsalEnded { failure: None };
+    [
+        of(number, 1, begun),
+        of(number, 2, asked),
+        of(number, end, ended),
+    ]
+}
+
+#[tokio::test]
+async fn a_rehearsal_is_erased_when_it_is_over_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let [begun, asked, ended] = rehearsed(&store, 1, 10).await;
+    let open = vec![begun, asked];
+    store.append(open, Durability::Durable).await.unwrap();
+    let refused = store.erase(run(1), "asked", None, NOW).await;
+    assert!(matches!(refused, Err(EraseError::Open(_))), "{refused:?}");
+    store
+        .append(vec![ended], Durability::Durable)
+        .await
+        .unwrap();
+    let erased = store.erase(run(1), "asked", None, NOW).await.unwrap();
+    assert_eq!((erased.events, erased.bodies), (3, 1));
+    assert_eq!(holds(dir.path(), "SECRET1"), Vec::<String>::new());
+    assert_eq!(whose(&store).await, [Some(OPERATOR)]);
+    // One of a journal that does not say where it begins and ends.
+    let [_, asked, _] = rehearsed(&store, 2, 10).await;
+    store
+        .append(vec![asked], Durability::Durable)
+        .await
+        .unwrap();
+    store.erase(run(2), "asked", None, NOW).await.unwrap();
+    assert_eq!(holds(dir.path(), "SECRET2"), Vec::<String>::new());
+    store.close().await;
+    assert!(verify(dir.path()).unwrap().whole());
+}
+
+#[tokio::test]
+async fn retention_reaches_rehearsals_in_the_order_in_which_they_and_runs_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    live(&store, 1, "", 10).await;
+    for (number, end) in [(2, 20), (3, 30)] {
+        let all = rehearsed(&store, number, end).await;
+        store.append(all.into(), Durability::Durable).await.unwrap();
+    }
+    live(&store, 4, "", 20).await;
+    let before = Timestamp::from_micros(30);
+    let erased = store.erase_expired(before, "retention", NOW).await.unwrap();
+    assert_eq!(erased.runs, [1, 2, 4].map(run));
+    assert_eq!(holds(dir.path(), "SECRET2"), Vec::<String>::new());
+    assert!(!holds(dir.path(), "SECRET3").is_empty());
+    let erased = store.erase_expired(before, "retention", NOW).await.unwrap();
+    assert!(erased.runs.is_empty(), "and does so once");
 }

@@ -26,6 +26,8 @@ pub struct MemoryJournal {
 #[derive(Debug, Default)]
 struct State {
     events: Vec<Event>,
+    /// The tag of each event's kind.
+    tags: Vec<String>,
     bodies: BTreeMap<String, Vec<u8>>,
     failure: Option<JournalError>,
     closed: bool,
@@ -71,10 +73,7 @@ impl MemoryJournal {
     /// The next matching event after `after`; `None` if there is none yet.
     fn next(&self, filter: &Filter, after: Seq) -> Result<Option<Event>, JournalError> {
         let state = self.state();
-        let found = rest(&state.events, after)
-            .iter()
-            .find(|event| matches(filter, event))
-            .cloned();
+        let found = state.wanted(filter, after).next().cloned();
         if found.is_none() && state.closed {
             Err(JournalError::Closed)
         } else {
@@ -96,13 +95,15 @@ impl State {
         }
         self.failure.clone().map_or(Ok(()), Err)
     }
-}
 
-fn rest(events: &[Event], after: Seq) -> &[Event] {
-    let from = usize::try_from(after.0)
-        .unwrap_or(usize::MAX)
-        .min(events.len());
-    events.get(from..).unwrap_or_default()
+    fn wanted<'a>(&'a self, filter: &'a Filter, after: Seq) -> impl Iterator<Item = &'a Event> {
+        let from = usize::try_from(after.0)
+            .unwrap_or(usize::MAX)
+            .min(self.events.len());
+        let all = self.events.iter().zip(&self.tags).skip(from);
+        all.filter(|(event, tag)| filter.admits(event, tag))
+            .map(|(event, _)| event)
+    }
 }
 
 /// A kind's tag, as journals store it and filters name it.
@@ -114,12 +115,6 @@ pub fn tag(kind: &Kind) -> String {
         .and_then(|tag| tag.as_str())
         .unwrap_or_default()
         .to_owned()
-}
-
-fn matches(filter: &Filter, event: &Event) -> bool {
-    // Worked out only for those who ask for it.
-    let tag = (!filter.kinds.is_empty()).then(|| tag(&event.kind));
-    filter.admits(event, tag.as_deref().unwrap_or_default())
 }
 
 #[async_trait]
@@ -135,6 +130,7 @@ impl Journal for MemoryJournal {
             } in drafts
             {
                 let seq = Seq((state.events.len() as u64).saturating_add(1));
+                state.tags.push(tag(&kind));
                 state.events.push(Event {
                     seq,
                     time,
@@ -155,9 +151,7 @@ impl Journal for MemoryJournal {
         limit: usize,
     ) -> Result<Vec<Event>, JournalError> {
         let state = self.state();
-        let wanted = rest(&state.events, after)
-            .iter()
-            .filter(|event| matches(filter, event));
+        let wanted = state.wanted(filter, after);
         Ok(wanted.take(limit).cloned().collect())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     bell::Told,
-    config::{Config, Day, Origin},
+    config::{Config, Day, Installation, Origin},
     confine,
     report::no_such,
     retention::{Forget, Retention},
@@ -18,7 +18,7 @@ use aaos_llm::{
     provider::{self, ModelChoice, ScriptFile, rules},
 };
 use aaos_ports::{AnyTool, Backend, Bell, Catalog, Clock, Journal, JournalError, Provider};
-use aaos_runtime::{DayLimit, Deps, Runtime, StartError};
+use aaos_runtime::{DayLimit, Deps, RUNS_OF_ONE_MAX, RUNS_OPEN_MAX, Runtime, StartError};
 use aaos_sandbox::{BACKENDS, backend::Parts};
 use aaos_store::{
     Options, RoleCatalog, Store,
@@ -223,6 +223,10 @@ fn plain(config: &Config, models: &Models) -> aaos_runtime::Config {
         runs_dir: config.paths.runs().display().to_string(),
         slots: config.slots.value,
         workers_max: config.workers_max.value,
+        runs_of_one_max: match config.paths.installation {
+            Installation::System => RUNS_OF_ONE_MAX,
+            Installation::PerUser => RUNS_OPEN_MAX,
+        },
         version: env!("CARGO_PKG_VERSION").to_owned(),
         prices: models.prices_sum.clone(),
         budget_operator_day: day(&config.budgets.operator),

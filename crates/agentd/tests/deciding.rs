@@ -200,6 +200,44 @@ fn a_limit_on_money_is_refused_where_nobody_knows_what_the_model_costs() {
 }
 
 #[test]
+fn a_limit_on_money_is_refused_where_nobody_knows_what_a_roles_own_model_costs() {
+    let place = Place::new();
+    place.script(&turns(&[]));
+    let config = std::fs::read_to_string(place.path("config/aaos/config.toml")).unwrap();
+    let far = "[providers.far]\nkind = \"openai\"\nbase_url = \"https://models.invalid/v1\"\nmodel = \"m\"\n";
+    place.config(&format!("{config}{far}"));
+    let submit =
+        |flags: &[&str]| place.run(&[&["submit"], &DIRECT[..], flags, &["think"]].concat());
+    let run_of = |goes: &Done| {
+        assert_eq!(goes.code, 0, "{goes:?}");
+        let list = place.run(&["list", "--json"]).json();
+        list[0]["run"].as_str().unwrap().to_owned()
+    };
+    let before = run_of(&submit(&["--budget", "0.50usd"]));
+    let at = place.view(&before)["subtasks"][0]["id"].clone();
+    let fork = |run: &str, flags: &[&str]| {
+        place.run(&[&["fork", run, "--at", at.as_str().unwrap()], flags].concat())
+    };
+
+    let role = "name: thinker\nsummary: Thinks.\nprompt: Think.\nmodel: far/m\n";
+    std::fs::create_dir_all(place.path("config/aaos/roles")).unwrap();
+    std::fs::write(place.path("config/aaos/roles/thinker.yaml"), role).unwrap();
+    assert_eq!(place.run(&["daemon", "stop"]).code, 0);
+    let told = ["`far/m`", "the role `thinker`", "prices.toml"];
+    refused(&submit(&["--budget", "0.50usd"]), &told);
+    let named = ["--model", "script/a", "--budget", "0.50usd"];
+    let named = run_of(&submit(&named));
+    let unlimited = run_of(&submit(&[]));
+
+    // What a fork may ask is what the other run may, unless a model is named.
+    assert_eq!(fork(&before, &["--budget", "7calls"]).code, 0);
+    assert_eq!(fork(&named, &["--budget", "7calls"]).code, 0);
+    refused(&fork(&unlimited, &["--budget", "0.40usd"]), &told);
+    let other = ["--model", "far/m", "--budget", "7calls"];
+    refused(&fork(&before, &other), &["`far/m`", "prices.toml"]);
+}
+
+#[test]
 fn the_first_lines_of_a_run_and_of_a_fork_say_what_it_may_use() {
     let place = Place::new();
     place.script(&turns(&[]));

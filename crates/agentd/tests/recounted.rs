@@ -310,6 +310,42 @@ fn what_was_said_in_a_run_can_be_erased_and_the_chain_holds() {
 }
 
 #[test]
+fn a_rehearsed_plan_is_told_of_where_the_money_went_and_what_was_said_in_it_can_be_erased() {
+    let place = Place::new();
+    let plan = json!({ "subtasks": [{ "id": "one", "role": "generalist", "task": "look" }], "result": "one" });
+    let usage = json!({ "input_tokens": 7, "output_tokens": 5, "cost": 1_000 });
+    place.script(&[
+        json!({ "match": { "purpose": "plan" }, "reply": { "json": plan, "usage": usage } }),
+    ]);
+    let rehearsed = place.run(&["plan", "--orchestration", "plan", "see zanzibar"]);
+    assert_eq!(rehearsed.code, 0, "{rehearsed:?}");
+    // The next daemon knows as much.
+    place.kill_daemon();
+    let spent = place.run(&["budget", "--json"]).json();
+    assert_eq!(spent["rehearsals"][0]["goal"], "see zanzibar", "{spent:#}");
+    let row = &spent["spending"][0];
+    assert_eq!(row["operator"], rustix::process::getuid().as_raw());
+    let run = row["run"].as_str().unwrap();
+    for told in [place.run(&["budget"]), place.run(&["budget", run])] {
+        assert!(
+            told.code == 0 && told.out.contains("see zanzibar"),
+            "{told:?}"
+        );
+    }
+    let erased = place.run(&["audit", "erase", "--yes", run]);
+    assert_eq!(erased.code, 0, "{erased:?}");
+    assert_eq!(place.run(&["daemon", "stop"]).code, 0);
+    let mut files = stage::files(&place.path("state/aaos"));
+    files.retain(|_, bytes| bytes.windows(8).any(|window| window == b"zanzibar"));
+    assert!(files.is_empty(), "{:?}", files.keys());
+    let left = place.run(&["budget", "--json"]).json();
+    assert_eq!(left["total"], spent["total"], "what was spent stays");
+    assert_eq!(left["spending"][0]["operator"], row["operator"]);
+    let none = place.run(&["audit", "erase", "--yes", "run-00000000000000000000000000"]);
+    assert_eq!(none.code, 2, "{none:?}");
+}
+
+#[test]
 fn a_run_that_goes_on_is_not_erased() {
     let place = Place::new();
     let calls = [("file_write", json!({ "path": "out.txt", "content": "new" }))];

@@ -1,5 +1,6 @@
 //! Every kind of event, each with one sentence of documentation.
 
+use super::Seq;
 use crate::{
     approval::{Answer, Settlement},
     budget::Budget,
@@ -117,6 +118,10 @@ pub enum Kind {
         provider: String,
         /// Sum of the built-in price file and the operator's, so that costs can be checked later.
         prices: String,
+        /// No run that was open then, or among the newest that were over, began before this place: the next start looks
+        /// no further back.
+        #[serde(default)]
+        runs_from: Seq,
     },
     /// The daemon is going away.
     DaemonStopped {
@@ -159,6 +164,19 @@ pub enum Kind {
         /// The run it continues under other terms, if it does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forked: Option<Fork>,
+    },
+    /// A plan is about to be asked for of which nothing will run.
+    PlanRehearsed {
+        /// The goal, as it was given.
+        goal: String,
+        /// The operator's user number.
+        operator: u32,
+    },
+    /// The rehearsal of a plan is over: nothing more is asked for it.
+    RehearsalEnded {
+        /// Why there is no plan; none if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
     },
     /// The daemon ended while the run went on; what is known of it is being put together again.
     RunRecovering {
@@ -642,6 +660,9 @@ pub enum Kind {
         /// The operator who asked for it, as a user number; none if its time had come.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         operator: Option<u32>,
+        /// The operator whose run it was, as a user number; none if that is not recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        whose: Option<u32>,
     },
     /// Stands where an event was whose content has been erased.
     Erased {
@@ -704,6 +725,7 @@ impl Kind {
             | Self::ModelRequested { .. }
             | Self::UsageReported { .. }
             | Self::OutputFound { .. }
+            | Self::RehearsalEnded { .. }
             | Self::HeadSigned { .. }
             | Self::Erased { .. }
             | Self::AgentExecutionStarted { .. } => Severity::Detail,

@@ -85,6 +85,7 @@ pub(crate) async fn runtime(
             runs_dir: "/runs".to_owned(),
             slots: NonZeroUsize::new(16).unwrap(),
             workers_max: NonZeroUsize::new(8).unwrap(),
+            runs_of_one_max: aaos_runtime::RUNS_OPEN_MAX,
             version: "0".to_owned(),
             prices: "none".to_owned(),
             budget_operator_day: DayLimit::default(),

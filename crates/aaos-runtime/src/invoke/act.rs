@@ -205,7 +205,26 @@ fn intent(
 
 /// A call's arguments, short enough for an event.
 pub(super) fn args_preview(deed: &Deed) -> String {
-    text::preview(&deed.input.to_string(), limits::PREVIEW_BYTES_MAX)
+    brief(&deed.input)
+}
+
+/// If there is no room for all, the shortest come first: which file is written is not hidden behind what is written.
+fn brief(input: &serde_json::Value) -> String {
+    let whole = input.to_string();
+    let shown = match input.as_object() {
+        Some(members) if whole.len() > limits::PREVIEW_BYTES_MAX => {
+            let named = |(name, value)| format!("{}:{value}", serde_json::Value::from(name));
+            let mut members: Vec<String> = members
+                .iter()
+                .map(|(n, v)| (n.as_str(), v))
+                .map(named)
+                .collect();
+            members.sort_by_key(String::len);
+            format!("{{{}}}", members.join(","))
+        }
+        _ => whole,
+    };
+    text::preview(&shown, limits::PREVIEW_BYTES_MAX)
 }
 
 fn receipt(
@@ -224,5 +243,31 @@ fn receipt(
         elapsed_ms,
         execution_surface: surface(caller, spec),
         took,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_call_is_about_is_shown_before_the_long_text_that_it_brings() {
+        let long = json!({ "content": "word ".repeat(100), "path": "/w/a b.md", "mode": "new" });
+        let shown = brief(&long);
+        assert!(
+            shown.starts_with(r#"{"mode":"new","path":"/w/a b.md","content":"word "#),
+            "{shown}"
+        );
+        assert!(
+            shown.len() <= limits::PREVIEW_BYTES_MAX + '…'.len_utf8(),
+            "{shown}"
+        );
+        let short = json!({ "content": "word", "path": "/w/a" });
+        assert_eq!(
+            brief(&short),
+            short.to_string(),
+            "what fits stands as it is"
+        );
     }
 }

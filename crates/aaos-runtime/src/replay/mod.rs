@@ -27,7 +27,7 @@ use aaos_core::{
     money::MicroDollars,
     time::Timestamp,
 };
-use aaos_ports::{Filter, GoalError, Replayed};
+use aaos_ports::{Filter, GoalError, JournalError, Replayed};
 use record::{End, Record};
 use stage::Stage;
 use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
@@ -79,7 +79,8 @@ pub(crate) async fn load(shared: &Shared, run: RunId) -> Result<Vec<Event>, Goal
     loop {
         let after = events.last().map_or(Seq(0), |event| event.seq);
         let journal = &shared.deps.journal;
-        let page = journal.read(&filter, after, limits::EVENTS_PAGE).await?;
+        let page = journal.read(&filter, after, limits::EVENTS_PAGE).await;
+        let page = page.map_err(|error| unread(run, error))?;
         let last = page.len() < limits::EVENTS_PAGE;
         events.extend(page);
         if events.len() > limits::EVENTS_REPLAYED_MAX {
@@ -102,6 +103,18 @@ pub(crate) async fn load(shared: &Shared, run: RunId) -> Result<Vec<Event>, Goal
     match events.iter().find(erased) {
         Some(event) => Err(gone(run, &format!("the content of event {}", event.seq.0))),
         None => Ok(events),
+    }
+}
+
+/// A record that cannot be read: now, or, if it is damaged, ever.
+fn unread(run: RunId, error: JournalError) -> GoalError {
+    match error {
+        JournalError::Damaged { seq, message, .. } => GoalError::Invalid {
+            problem: format!("the record of {run} is damaged at event {seq}: {message}"),
+            next_step: "Submit the goal again; `agentd audit verify` shows what is damaged"
+                .to_owned(),
+        },
+        error => error.into(),
     }
 }
 

@@ -44,6 +44,8 @@ struct Trouble {
     slow: Duration,
     /// Tag of the kind that is never taken, while everything else is.
     refused: Option<String>,
+    /// An event that is not what was written.
+    damaged: Option<Seq>,
 }
 
 type Change = Box<dyn Fn(&mut Event) + Send + Sync>;
@@ -111,6 +113,11 @@ impl WorldJournal {
     /// Takes no event of this kind, and everything else; all again without one.
     pub(crate) fn refuse(&self, tag: Option<&str>) {
         self.trouble.lock().unwrap().refused = tag.map(str::to_owned);
+    }
+
+    /// Damages an event: no read that would give it does.
+    pub(crate) fn damage(&self, event: Seq) {
+        self.trouble.lock().unwrap().damaged = Some(event);
     }
 
     /// Changes every event when it is read, as somebody might who changes a record.
@@ -307,6 +314,14 @@ impl Journal for WorldJournal {
     ) -> Result<Vec<Event>, JournalError> {
         self.check_read(filter)?;
         let mut events = self.inner.read(filter, after, limit).await?;
+        let damaged = self.trouble.lock().unwrap().damaged;
+        if let Some(event) = events.iter().find(|event| Some(event.seq) == damaged) {
+            return Err(JournalError::Damaged {
+                place: "/journal".to_owned(),
+                seq: event.seq.0,
+                message: "its content does not match its hash".to_owned(),
+            });
+        }
         if let Some(change) = &*self.otherwise.lock().unwrap() {
             events.iter_mut().for_each(change);
         }

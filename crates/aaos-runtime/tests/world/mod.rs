@@ -487,6 +487,7 @@ impl Builder {
             runs_dir: "/runs".to_owned(),
             slots: NonZeroUsize::new(self.slots).unwrap(),
             workers_max: NonZeroUsize::new(self.workers).unwrap(),
+            runs_of_one_max: aaos_runtime::RUNS_OPEN_MAX,
             version: "0".to_owned(),
             prices: "none".to_owned(),
             budget_operator_day: Default::default(),

@@ -20,11 +20,12 @@ const FILE: &str = "journal.db";
 /// Marks the file as a journal: `aaOS` in ASCII.
 const APPLICATION: i32 = 0x6161_4f53;
 /// The schema, one script for each version, applied in order.
-const SCHEMA: [&str; 4] = [
+const SCHEMA: [&str; 5] = [
     include_str!("../schema/0001.sql"),
     include_str!("../schema/0002.sql"),
     include_str!("../schema/0003.sql"),
     include_str!("../schema/0004.sql"),
+    include_str!("../schema/0005.sql"),
 ];
 
 /// The schema version from which on events have digests.

@@ -29,6 +29,8 @@ use std::{
 
 /// Rows read in one go: a reader that stays too long would keep the log from being tidied.
 const CHUNK: usize = 4_096;
+/// Events read to see whose a run was: its beginning, or records of so many erasures of what came later.
+const BEGINNINGS_READ_MAX: u32 = 16;
 /// Bytes of a digest in an event: 64 digits between two quotes.
 const QUOTED: usize = 66;
 
@@ -77,12 +79,23 @@ pub struct Erased {
 /// What is to be erased of some runs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Plan {
-    /// The runs, each with its events that have content, in the order in which they are erased.
-    pub(crate) runs: Vec<(RunId, u64)>,
+    /// The runs, in the order in which they are erased.
+    pub(crate) runs: Vec<PlannedRun>,
     /// The bodies that only they speak of.
     pub(crate) bodies: BTreeMap<Hash, Spoken>,
     /// Events up to here were searched.
     pub(crate) searched: u64,
+}
+
+/// A run that is to be erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PlannedRun {
+    /// The run.
+    pub(crate) run: RunId,
+    /// Its events that have content.
+    pub(crate) events: u64,
+    /// The operator whose run it was, if that is recorded.
+    whose: Option<u32>,
 }
 
 /// Where a body is spoken of, and with which run it goes.
@@ -109,21 +122,21 @@ impl Erased {
 impl Plan {
     /// Its runs, in the order in which they are erased.
     pub(crate) fn run_ids(&self) -> Vec<RunId> {
-        self.runs.iter().map(|(run, _)| *run).collect()
+        self.runs.iter().map(|planned| planned.run).collect()
     }
 
     /// Takes off what fits into one transaction: the first runs, at least one, and the bodies that go with them.
     pub(crate) fn part(&mut self) -> Self {
         let mut events = 0_u64;
-        let fits = |(_, more): &&(RunId, u64)| {
+        let fits = |next: &&PlannedRun| {
             let first = events == 0;
-            events = events.saturating_add((*more).max(1));
+            events = events.saturating_add(next.events.max(1));
             first || events <= BATCH_EVENTS_MAX as u64
         };
         let taken = self.runs.iter().take_while(fits).count();
         let rest = self.runs.split_off(taken);
         let runs = std::mem::replace(&mut self.runs, rest);
-        let ours = runs.iter().map(|(run, _)| *run).collect::<BTreeSet<_>>();
+        let ours: BTreeSet<RunId> = runs.iter().map(|planned| planned.run).collect();
         let bodies = std::mem::take(&mut self.bodies).into_iter();
         let (bodies, rest) = bodies.partition(|(_, spoken)| ours.contains(&spoken.run));
         self.bodies = rest;
@@ -145,18 +158,19 @@ impl Plan {
         for spoken in self.bodies.values() {
             *bodies.entry(spoken.run).or_default() += 1;
         }
-        let intent = |(run, events): &(RunId, u64)| Draft {
+        let intent = |planned: &PlannedRun| Draft {
             time,
             subject: Subject {
-                run: Some(*run),
+                run: Some(planned.run),
                 ..Subject::default()
             },
             kind: Kind::ContentErased {
-                erased: *run,
-                events: *events,
-                bodies: bodies.get(run).copied().unwrap_or(0),
+                erased: planned.run,
+                events: planned.events,
+                bodies: bodies.get(&planned.run).copied().unwrap_or(0),
                 reason: reason.to_owned(),
                 operator,
+                whose: planned.whose,
             },
         };
         self.runs.iter().map(intent).collect()
@@ -249,8 +263,11 @@ fn forked_from(from: &Connection, run: RunId) -> rusqlite::Result<Option<RunId>>
     })
 }
 
+/// Whether there is such a run, or a rehearsal of one, and whether it is over. One whose beginning is not recorded is a
+/// rehearsal in a journal that does not say when these begin and end: none of those goes on.
 fn state(from: &Connection, run: RunId) -> rusqlite::Result<(bool, bool)> {
-    let text = "SELECT count(*) > 0, count(*) FILTER (WHERE kind = 'run_finished') > 0 \
+    let text = "SELECT count(*) > 0, count(*) FILTER (WHERE kind IN ('run_finished', 'rehearsal_ended')) > 0 \
+                OR count(*) FILTER (WHERE kind IN ('run_submitted', 'plan_rehearsed')) = 0 \
                 FROM events INDEXED BY events_run WHERE run = ?1";
     from.query_row(text, [run.number().cast_signed()], |row| {
         Ok((row.get(0)?, row.get(1)?))
@@ -268,8 +285,11 @@ pub(crate) fn search(from: &Connection, runs: &[RunId]) -> rusqlite::Result<Plan
         if plan.bodies.len() >= ERASE_BODIES_MAX {
             break;
         }
-        let events = speaks_of(from, *run, &mut plan.bodies)?;
-        plan.runs.push((*run, events));
+        plan.runs.push(PlannedRun {
+            run: *run,
+            events: speaks_of(from, *run, &mut plan.bodies)?,
+            whose: whose(from, *run)?,
+        });
     }
     if !plan.runs.is_empty() {
         spare(from, &mut plan)?;
@@ -302,6 +322,26 @@ fn speaks_of(
     Ok(events)
 }
 
+/// The operator whose run it is, from its beginning, or from where it was erased before.
+fn whose(from: &Connection, run: RunId) -> rusqlite::Result<Option<u32>> {
+    let text = "SELECT body FROM events INDEXED BY events_run WHERE run = ?1 AND body <> '' \
+                AND kind IN ('run_submitted', 'plan_rehearsed', 'content_erased') ORDER BY seq LIMIT ?2";
+    let mut statement = from.prepare_cached(text)?;
+    let mut rows = statement.query(params![run.number().cast_signed(), BEGINNINGS_READ_MAX])?;
+    while let Some(row) = rows.next()? {
+        match serde_json::from_slice(bytes(row.get_ref(0)?)) {
+            Ok(Kind::RunSubmitted { operator, .. } | Kind::PlanRehearsed { operator, .. }) => {
+                return Ok(Some(operator));
+            }
+            Ok(Kind::ContentErased {
+                whose: Some(whose), ..
+            }) => return Ok(Some(whose)),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
 /// Strikes off the plan what other runs speak of in events after those that were searched.
 fn spare(from: &Connection, plan: &mut Plan) -> rusqlite::Result<()> {
     let text = "SELECT seq, run, body FROM events NOT INDEXED WHERE seq > ?1 ORDER BY seq LIMIT ?2";
@@ -309,7 +349,7 @@ fn spare(from: &Connection, plan: &mut Plan) -> rusqlite::Result<()> {
     let ours: BTreeSet<i64> = plan
         .runs
         .iter()
-        .map(|(run, _)| run.number().cast_signed())
+        .map(|planned| planned.run.number().cast_signed())
         .collect();
     loop {
         let mut rows = statement.query(params![plan.searched.cast_signed(), CHUNK as i64])?;
@@ -380,8 +420,8 @@ pub(crate) fn carry_out(
             erased.bodies = erased.bodies.saturating_add(1);
         }
     }
-    for (run, _) in &plan.runs {
-        let events = empty(&change, *run, seq).map_err(failed)?;
+    for planned in &plan.runs {
+        let events = empty(&change, planned.run, seq).map_err(failed)?;
         erased.events = erased.events.saturating_add(events);
     }
     change.commit().map_err(failed)?;
@@ -462,7 +502,8 @@ fn begun(connection: &Connection) -> rusqlite::Result<BTreeMap<u64, Vec<RunId>>>
     Ok(begun)
 }
 
-/// Runs that ended before a moment and whose content is there, but those whose past an open fork goes on from.
+/// Runs and rehearsals that ended before a moment and whose content is there, but those whose past an open fork goes on
+/// from.
 ///
 /// # Errors
 /// Storage.
@@ -471,20 +512,71 @@ pub(crate) fn expired(
     before: i64,
     limit: usize,
 ) -> rusqlite::Result<Vec<RunId>> {
-    let text = "SELECT run FROM events INDEXED BY events_milestone \
-                WHERE kind = 'run_finished' AND time < ?1 AND body <> '' AND run IS NOT NULL ORDER BY seq LIMIT ?2";
-    let mut statement = from.prepare_cached(text)?;
+    // One scan for each kind: the index is used only where the query itself says that it is within it.
+    let ended = ["run_finished", "rehearsal_ended"].map(|kind| {
+        format!(
+            "SELECT run, seq FROM events INDEXED BY events_milestone \
+             WHERE kind = '{kind}' AND time < ?1 AND body <> '' AND run IS NOT NULL"
+        )
+    });
+    let text = format!(
+        "SELECT run FROM ({}) ORDER BY seq LIMIT ?2",
+        ended.join(" UNION ALL ")
+    );
+    let mut statement = from.prepare_cached(&text)?;
     let needed = needed(from)?;
-    let rows = statement.query_map(params![before, limit as i64], |row| {
+    // Those that are needed must not take the place of those that can go.
+    let asked = limit.saturating_add(needed.len());
+    let rows = statement.query_map(params![before, asked as i64], |row| {
         Ok(RunId::from_drawn(row.get::<_, i64>(0)?.cast_unsigned()))
     })?;
     rows.filter(|run| run.as_ref().map_or(true, |run| !needed.contains_key(run)))
+        .take(limit)
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
+    use crate::journal::database;
+
+    #[test]
+    fn a_run_that_is_still_needed_takes_no_expired_runs_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = database::open_writer(dir.path()).unwrap();
+        let add = |run: u64, kind: Kind| {
+            let body = serde_json::to_value(&kind).unwrap();
+            let text = "INSERT INTO events (time, run, kind, body, prev_hash, hash) \
+                        VALUES (1, ?1, ?2, ?3, zeroblob(32), zeroblob(32))";
+            let values = params![run.cast_signed(), body["kind"].as_str(), body.to_string()];
+            journal.execute(text, values).unwrap();
+        };
+        let begins = |forked: Option<u64>| {
+            let forked = forked.map(
+                |run| serde_json::json!({ "run": RunId::from_drawn(run), "at": "a", "turns_kept": 1 }),
+            );
+            let kind = serde_json::json!({
+                "kind": "run_submitted", "goal": "", "base": "", "folder": "", "operator": 1, "profile": "",
+                "backend": "b", "model": "", "terms": "", "budget": aaos_core::budget::Budget::default(), "forked": forked,
+            });
+            serde_json::from_value::<Kind>(kind).unwrap()
+        };
+        let ends = || Kind::RunFinished {
+            outcome: aaos_core::event::Outcome::Failed {
+                failure: aaos_core::failure::Failure::Stopped,
+            },
+            usage: aaos_core::model::Usage::default(),
+        };
+        for run in [1, 2] {
+            add(run, begins(None));
+            add(run, ends());
+        }
+        add(3, begins(Some(1)));
+        assert_eq!(expired(&journal, 2, 1).unwrap(), [RunId::from_drawn(2)]);
+        add(3, ends());
+        assert_eq!(expired(&journal, 2, 1).unwrap(), [RunId::from_drawn(1)]);
+    }
 
     #[test]
     fn a_text_that_is_a_digest_is_found_and_one_that_holds_a_digest_is_not() {

@@ -31,7 +31,7 @@ impl Store {
         let work = move |from: &_, path: &Path| Ok(erase::plan(from, path, run));
         let plan = self.shared.readers.run(work).await??;
         let mut erased = Erased::default();
-        if plan.runs.iter().any(|(_, events)| *events > 0) {
+        if plan.runs.iter().any(|planned| planned.events > 0) {
             erased = self.erase_planned(plan, reason, operator, time).await?;
         }
         self.fold_erased().await?;

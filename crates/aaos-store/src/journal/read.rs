@@ -14,7 +14,10 @@ const MILESTONES: &[&str] = &[
     "run_submitted",
     "run_finished",
     "run_recovering",
+    "daemon_started",
     "daemon_stopped",
+    "plan_rehearsed",
+    "rehearsal_ended",
 ];
 /// The kinds that have an index by time, `events_spending`: what limits by the day are computed from.
 const SPENDING: &[&str] = &[

@@ -9,7 +9,7 @@ use crate::rpc::{
     BudgetShow,
     recounted::{BudgetParams, Spent},
 };
-use aaos_core::{event::StopReason, model::Usage, money::MicroDollars, time::Span};
+use aaos_core::{event::StopReason, id::RunId, model::Usage, money::MicroDollars, time::Span};
 use aaos_ports::Spending;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -49,37 +49,38 @@ fn print(desk: &Desk, spent: &Spent) -> Result<(), CliError> {
         });
     let total = &spent.total;
     desk.say(format!(
-        "{} and {} tokens{when}, {}",
+        "{} and {} tokens{when}, {}{}",
         desk.paint().strong(&words::exact(total.cost)),
         words::count(total.tokens()),
-        words::plural(spent.runs.len() as u64, "run")
+        words::plural(spent.runs.len() as u64, "run"),
+        match spent.rehearsals.len() as u64 {
+            0 => String::new(),
+            plans => format!(" and {}", words::plural(plans, "rehearsed plan")),
+        }
     ))?;
     limits_of_day(desk, spent)?;
-    if let [run] = spent.runs.as_slice() {
-        desk.say(format!(
-            "{}  {}  {}",
-            run.run,
-            words::painted_state(run.state, desk.paint()),
-            words::one_line(&run.goal, 80)
-        ))?;
-        limits(desk, &run.budget, &run.usage, run.calls, run.agents)?;
+    match (spent.runs.as_slice(), spent.rehearsals.as_slice()) {
+        ([run], []) => {
+            desk.say(format!(
+                "{}  {}  {}",
+                run.run,
+                words::painted_state(run.state, desk.paint()),
+                words::one_line(&run.goal, 80)
+            ))?;
+            limits(desk, &run.budget, &run.usage, run.calls, run.agents)?;
+        }
+        ([], [plan]) => desk.say(format!("{}  {}", plan.run, goal(spent, plan.run)))?,
+        _ => {}
     }
-    if spent.spending.is_empty() {
+    let Some(first) = spent.spending.first() else {
         return Ok(());
-    }
-    let goal = |one: &Spending| {
-        let goal = spent.runs.iter().find(|run| run.run == one.run);
-        let goal = goal.map_or_else(
-            || "(a rehearsed plan, or erased)".to_owned(),
-            |run| words::one_line(&run.goal, 60),
-        );
-        format!("{}  {goal}", one.run)
     };
+    let goal = |one: &Spending| format!("{}  {}", one.run, goal(spent, one.run));
     let role = |one: &Spending| {
         let role = one.role.as_ref().map(ToString::to_string);
         role.unwrap_or_else(|| "planning".to_owned())
     };
-    if spent.runs.len() > 1 {
+    if spent.spending.iter().any(|one| one.run != first.run) {
         section(desk, "by run", spent, goal)?;
     }
     section(desk, "by role", spent, role)?;
@@ -91,6 +92,16 @@ fn print(desk: &Desk, spent: &Spent) -> Result<(), CliError> {
         return Ok(());
     }
     section(desk, "by agent", spent, agent)
+}
+
+/// What a run or a rehearsed plan was for.
+fn goal(spent: &Spent, run: RunId) -> String {
+    let goal = |goal: &str| words::one_line(goal, 60);
+    let plan = spent.rehearsals.iter().find(|plan| plan.run == run);
+    let plan = plan.map(|plan| format!("(plan) {}", goal(&plan.goal)));
+    let known = spent.runs.iter().find(|known| known.run == run);
+    let told = known.map(|known| goal(&known.goal)).or(plan);
+    told.unwrap_or_else(|| "(its goal was erased or not recorded)".to_owned())
 }
 
 /// An agent, what it worked for, and how it ended if not well.

@@ -1,4 +1,5 @@
-//! `audit.erase`: Erases the content of a run that has ended; that it happened, and the chain, stay.
+//! `audit.erase`: Erases the content of a run that has ended, or of a rehearsed plan; that it happened, and the chain,
+//! stay.
 
 use super::{Call, Caller, Fault, FaultKind, Front};
 use aaos_core::id::RunId;
@@ -36,8 +37,7 @@ pub(crate) struct AuditErase;
 
 impl Call for AuditErase {
     const NAME: &'static str = "audit.erase";
-    const SUMMARY: &'static str =
-        "Erases the content of a run that has ended; that it happened, and the chain, stay.";
+    const SUMMARY: &'static str = "Erases the content of a run that has ended, or of a rehearsed plan; that it happened, and the chain, stay.";
     const ANSWER: &'static str = "{run, events, bodies}";
     type Params = EraseParams;
     type Answer = ErasedAnswer;
@@ -51,7 +51,7 @@ impl Call for AuditErase {
             .reason
             .unwrap_or_else(|| "the operator asked for it".to_owned());
         Fault::check_reason(&reason, REASON_BYTES_MAX)?;
-        let run = front.find_run(&caller, &params.run).await?.run;
+        let run = front.find_recorded(&caller, &params.run).await?;
         let now = front.clock.now();
         let erased = front.store.erase(run, &reason, Some(caller.uid), now).await;
         (front.forget)(&[run]);

@@ -44,7 +44,10 @@ impl Beginning<'_> {
             });
         }
         fitting.pop().ok_or_else(|| {
-            let problem = format!("no {one} has an id that begins with `{shown}`");
+            let problem = match shown.as_str() {
+                "" => format!("no {one} is named"),
+                _ => format!("no {one} has an id that begins with `{shown}`"),
+            };
             Fault::new(FaultKind::Unknown, problem, self.next_step)
         })
     }
@@ -93,6 +96,7 @@ mod tests {
             let fault = only(text, &[RunId::from_drawn(7)]).unwrap_err();
             assert_eq!(fault.kind(), Some(FaultKind::Unknown), "{text}");
             assert!(fault.candidates.is_empty() && fault.next_step.contains("agentd list"));
+            assert_eq!(fault.problem == "no run is named", text.is_empty());
         }
     }
 }

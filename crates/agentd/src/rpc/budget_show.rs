@@ -2,7 +2,8 @@
 
 use super::{
     Call, Caller, Fault, FaultKind, Front,
-    recounted::{BudgetParams, Spent, SpentRun, Today},
+    recounted::{BudgetParams, Spent, SpentPlan, SpentRun, Today},
+    rehearsed::Rehearsed,
 };
 use crate::{config::Day, limits::RUNS_LISTED_MAX};
 use aaos_core::{
@@ -25,12 +26,15 @@ impl Call for BudgetShow {
     const NAME: &'static str = "budget.show";
     const SUMMARY: &'static str =
         "Tells where tokens and money went: of one run, or of all in a time.";
-    const ANSWER: &'static str = "{since_s, total, spending: [{run, operator, agent, role, subtask, model, requests, abandoned, usage, stop}], runs: [{run, goal, state, budget, usage, calls, agents}], today: [{of, used, tokens, cost}]}";
+    const ANSWER: &'static str = "{since_s, total, spending: [{run, operator, agent, role, subtask, model, requests, abandoned, usage, stop}], runs: [{run, goal, state, budget, usage, calls, agents}], rehearsals: [{run, goal}], today: [{of, used, tokens, cost}]}";
     type Params = BudgetParams;
     type Answer = Spent;
 
     async fn call(front: Arc<Front>, caller: Caller, params: BudgetParams) -> Result<Spent, Fault> {
-        let run = front.find_some(&caller, params.run.as_deref()).await?;
+        let run = match &params.run {
+            Some(text) => Some(front.find_recorded(&caller, text).await?),
+            None => None,
+        };
         let since_s = params
             .since_s
             .or_else(|| run.is_none().then_some(SINCE_S_UNASKED));
@@ -42,12 +46,16 @@ impl Call for BudgetShow {
         spending.retain(|one| front.is_theirs(&caller, one.operator));
         let total = spending.iter().map(|one| one.usage).sum();
         let named: BTreeSet<RunId> = spending.iter().map(|one| one.run).chain(run).collect();
-        let mut runs = Vec::new();
+        let (mut runs, mut rehearsals) = (Vec::new(), Vec::new());
         for run in named.into_iter().take(RUNS_LISTED_MAX) {
             match front.view(run).await {
                 Ok(view) => runs.push(spent(view)),
-                // A plan that was rehearsed, or a run that was erased: what it cost is all there is to show.
-                Err(fault) if fault.kind() == Some(FaultKind::Unknown) => {}
+                Err(fault) if fault.kind() == Some(FaultKind::Unknown) => {
+                    // Of one that was erased, what it cost is all there is to show.
+                    let rehearsed = front.rehearsed(run).await?;
+                    rehearsals
+                        .extend(rehearsed.map(|Rehearsed { goal, .. }| SpentPlan { run, goal }));
+                }
                 Err(fault) => return Err(fault),
             }
         }
@@ -56,6 +64,7 @@ impl Call for BudgetShow {
             total,
             spending,
             runs,
+            rehearsals,
             today: today(&front, &caller).await?,
         })
     }

@@ -20,8 +20,8 @@ use aaos_core::{
     tool::ToolSpec,
 };
 use aaos_ports::{
-    Authority, Catalog, Clock, Decisions, GoalError, Goals, History, LiveGrant, Provider, RunTerms,
-    Submit, WatchItem,
+    Authority, Catalog, Clock, Decisions, GoalError, Goals, History, LiveGrant, Provider, Submit,
+    WatchItem,
 };
 use aaos_store::Store;
 use futures::StreamExt;
@@ -217,7 +217,10 @@ impl Front {
         }
         let approve = self.rules(&params.ask)?;
         self.check_role_budgets()?;
-        self.check_prices(params.model.as_deref(), &params.budget)?;
+        if self.limits_money(&params.budget) {
+            let classes: Vec<_> = self.models.iter().map(|(_, model)| model.clone()).collect();
+            self.check_prices(params.model.as_deref(), &classes, &self.catalog.roles())?;
+        }
         let mut budget = self.config.budgets.run;
         params
             .budget
@@ -292,25 +295,41 @@ impl Front {
         )
     }
 
-    /// Refuses a limit on money that a model could pass unseen, since nobody knows what it costs.
-    pub(super) fn check_prices(&self, model: Option<&str>, asked: &[Amount]) -> Result<(), Fault> {
+    /// Whether there is a limit on money, asked for or configured.
+    pub(super) fn limits_money(&self, asked: &[Amount]) -> bool {
         let money = |amount: &Amount| matches!(amount, Amount::CostMicroDollars(_));
-        if !asked.iter().any(money) && !self.config.budgets.limit_money() {
-            return Ok(());
-        }
-        let named = model.and_then(ModelRef::parse);
-        let used = match &named {
-            Some(model) => vec![model],
-            None => self.models.iter().map(|(_, model)| model).collect(),
+        asked.iter().any(money) || self.config.budgets.limit_money()
+    }
+
+    /// Refuses models that could pass a limit on money unseen, since nobody knows what they cost: the one that is named
+    /// for everything, else those of the classes and those that roles name.
+    pub(super) fn check_prices(
+        &self,
+        named: Option<&str>,
+        classes: &[ModelRef],
+        roles: &[Role],
+    ) -> Result<(), Fault> {
+        let everywhere = |model: ModelRef| (model, String::new());
+        let by_role = |role: &Role| {
+            let model = ModelRef::parse(role.model.as_deref()?)?;
+            Some((model, format!(", which the role `{}` names,", role.name)))
         };
-        let Some(unpriced) = used.into_iter().find(|model| (self.unpriced)(model)) else {
+        let used: Vec<_> = match named.and_then(ModelRef::parse) {
+            Some(model) => vec![everywhere(model)],
+            None => {
+                let classes = classes.iter().cloned().map(everywhere);
+                classes.chain(roles.iter().filter_map(by_role)).collect()
+            }
+        };
+        let Some((unpriced, whose)) = used.into_iter().find(|(model, _)| (self.unpriced)(model))
+        else {
             return Ok(());
         };
         let file = self.config.paths.config.value.with_file_name("prices.toml");
         Err(Fault::new(
             FaultKind::Refused,
             format!(
-                "there is a limit on money, and the price of `{}` is not known, so it would not hold",
+                "there is a limit on money, and the price of `{}`{whose} is not known, so it would not hold",
                 preview(&unpriced.to_string(), 120)
             ),
             format!(
@@ -437,7 +456,8 @@ impl Front {
         self.sees_all(caller) || caller.uid == operator
     }
 
-    fn sees_all(&self, caller: &Caller) -> bool {
+    /// Whether the caller looks after what everybody does here.
+    pub(super) fn sees_all(&self, caller: &Caller) -> bool {
         let own = self.config.paths.installation == Installation::PerUser && caller.uid == self.uid;
         own || caller.uid == 0
     }
@@ -529,7 +549,7 @@ impl Front {
         let terms = self.history.terms(run).await;
         terms.map_or_else(
             |_| Vec::new(),
-            |RunTerms { submit, roles }| self.rules_in_force(&submit.approve, &roles),
+            |terms| self.rules_in_force(&terms.submit.approve, &terms.roles),
         )
     }
 

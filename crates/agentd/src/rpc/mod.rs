@@ -16,7 +16,10 @@ pub(crate) mod decided;
 mod fault;
 mod front;
 mod model_list;
+#[cfg(test)]
+mod others;
 pub(crate) mod recounted;
+mod rehearsed;
 mod role_list;
 mod role_show;
 mod run_fork;

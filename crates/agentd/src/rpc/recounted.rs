@@ -50,6 +50,9 @@ pub(crate) struct Spent {
     pub(crate) spending: Vec<Spending>,
     /// The runs it belongs to.
     pub(crate) runs: Vec<SpentRun>,
+    /// Plans that were rehearsed, which it belongs to as well.
+    #[serde(default)]
+    pub(crate) rehearsals: Vec<SpentPlan>,
     /// How far limits of today are used, where there are any.
     #[serde(default)]
     pub(crate) today: Vec<Today>,
@@ -66,6 +69,15 @@ pub(crate) struct Today {
     pub(crate) tokens: Option<u64>,
     /// Most money.
     pub(crate) cost: Option<MicroDollars>,
+}
+
+/// A rehearsed plan for which something was spent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SpentPlan {
+    /// Its id.
+    pub(crate) run: RunId,
+    /// Its goal.
+    pub(crate) goal: String,
 }
 
 /// A run of which something was spent.

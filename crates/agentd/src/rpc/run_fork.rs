@@ -14,7 +14,7 @@ use aaos_core::{
     event::RunView,
     id::RoleName,
 };
-use aaos_ports::{ForkOrder, Submit};
+use aaos_ports::{ForkOrder, RunTerms, Submit};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The method.
@@ -37,14 +37,23 @@ impl Call for RunFork {
         if let Some(model) = &params.model {
             front.check_model(model)?;
         }
-        front.check_prices(params.model.as_deref(), &params.budget)?;
         front.check_room()?;
         let from = front.find_run(&caller, &params.run).await?;
         let at = params.at.parse().map_err(|error| {
             let next_step = format!("`agentd status {}` shows its subtasks", from.run);
             Fault::new(FaultKind::Refused, format!("{error}"), next_step)
         })?;
-        let submit = front.history.terms(from.run).await?.submit;
+        let RunTerms {
+            submit,
+            roles,
+            models,
+        } = front.history.terms(from.run).await?;
+        // The other run's own limit holds here too.
+        let limited = from.budget.cost != front.config.budgets.run.cost;
+        if limited || front.limits_money(&params.budget) {
+            let named = params.model.as_deref().or(submit.model.as_deref());
+            front.check_prices(named, &models, &roles)?;
+        }
         let mut budget = least(from.budget, front.config.budgets.run);
         params
             .budget

@@ -1,14 +1,21 @@
-//! `agentd audit erase`: takes what was said in a run out of the journal, after asking on a terminal.
+//! `agentd audit erase`: takes what was said in a run or a rehearsal out of the journal, after asking on a terminal.
 
 use super::{CliError, Desk};
 use crate::{
     cli::{
+        link::Link,
         start::{self, Absent},
         words,
     },
     config::Installation,
-    rpc::{AuditErase, RunStatus, audit_erase::EraseParams, wire::RunParams},
+    rpc::{
+        AuditErase, BudgetShow, RunStatus,
+        audit_erase::EraseParams,
+        recounted::{BudgetParams, SpentPlan},
+        wire::{RunDetail, RunParams},
+    },
 };
+use aaos_core::id::RunId;
 use clap::Args;
 use std::io::IsTerminal;
 
@@ -33,27 +40,61 @@ impl Erase {
         let config = desk.config(Installation::PerUser)?;
         desk.wait(async {
             let mut link = start::reach(desk, &config, Absent::Start).await?;
-            let params = RunParams { run: self.run };
-            let view = link.ask::<RunStatus>(DOING, &params).await?.view;
+            let Meant { run, goal, stays } = meant(&mut link, self.run).await?;
             if !self.yes {
-                agreed(&format!("{}  {}", view.run, words::one_line(&view.goal, 200)))?;
+                agreed(&format!("{run}  {}", words::one_line(&goal, 200)))?;
             }
             let params = EraseParams {
-                run: view.run.to_string(),
+                run: run.to_string(),
                 reason: self.reason,
             };
             let erased = link.ask::<AuditErase>(DOING, &params).await?;
             desk.tell(&erased, |erased| {
                 desk.say(format!(
-                    "erased {} and {} of {}; that it ran, and the chain, stay. Its folder {} is yours to remove",
+                    "erased {} and {} of {}; {stays}",
                     words::plural(erased.events, "event"),
                     words::counted(erased.bodies, "body", "bodies"),
                     erased.run,
-                    words::one_line(&view.folder, 400)
                 ))
             })
         })
     }
+}
+
+/// What is to be erased.
+struct Meant {
+    run: RunId,
+    goal: String,
+    /// What is left of it then.
+    stays: String,
+}
+
+/// The run that is meant, or else the rehearsed plan.
+async fn meant(link: &mut Link, run: String) -> Result<Meant, CliError> {
+    let params = RunParams { run };
+    let unknown = match link.ask::<RunStatus>(DOING, &params).await {
+        Ok(RunDetail { view, .. }) => {
+            return Ok(Meant {
+                run: view.run,
+                goal: view.goal,
+                stays: format!(
+                    "that it ran, and the chain, stay. Its folder {} is yours to remove",
+                    words::one_line(&view.folder, 400)
+                ),
+            });
+        }
+        Err(unknown) => unknown,
+    };
+    let params = BudgetParams {
+        run: Some(params.run),
+        since_s: None,
+    };
+    // What is neither is told as no run.
+    let spent = link.ask::<BudgetShow>(DOING, &params).await.ok();
+    let plan = spent.and_then(|spent| spent.rehearsals.into_iter().next());
+    let SpentPlan { run, goal } = plan.ok_or(unknown)?;
+    let stays = "that it was rehearsed, and the chain, stay".to_owned();
+    Ok(Meant { run, goal, stays })
 }
 
 /// Asks on the terminal; without one, `--yes` is needed.

@@ -24,7 +24,7 @@ enum Which {
     Verify(verify::Verify),
     /// Write events with their hashes, a line of JSON each.
     Export(export::Export),
-    /// Erase the content of a run that has ended; that it happened stays on record.
+    /// Erase the content of a run that has ended, or of a rehearsed plan; that it happened stays on record.
     Erase(erase::Erase),
     /// Show the public key that the journal's heads are signed with.
     Key,
