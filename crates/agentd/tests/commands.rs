@@ -66,6 +66,9 @@ fn a_goal_outside_the_rules_fails_with_what_why_and_next() {
         "{}",
         done.err
     );
+    let failed = done.out.lines().find(|line| line.contains("failed: "));
+    let failed = failed.unwrap();
+    assert!(failed.ends_with("which takes a model"), "{failed}");
 }
 
 #[test]

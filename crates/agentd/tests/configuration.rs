@@ -74,6 +74,32 @@ fn a_broken_field_is_refused_with_its_line() {
 }
 
 #[test]
+fn what_turns_a_text_around_is_not_in_what_is_shown_of_it() {
+    let place = Place::new();
+    place.config("[daemon]\n\"slo\u{202e}ts\" = 3\n");
+    for arguments in [&["config"][..], &["config", "--json"]] {
+        let done = place.run(arguments);
+        assert_eq!(done.code, 2, "{done:?}");
+        let said = done.out + &done.err;
+        assert!(said.contains("2 | \"slo ts\" = 3") || said.contains("2 | \\\"slo ts\\\" = 3"));
+        assert!(!said.contains('\u{202e}'), "{said:?}");
+    }
+    let role = place.path("work/ro\u{202e}le.yaml");
+    for text in [
+        "name: a\n\"pro\u{202e}mpt\": b\n",
+        "name: a\nsummary: b\nprompt: c\n",
+    ] {
+        std::fs::write(&role, text).unwrap();
+        let done = place.run(&["roles", "validate", role.to_str().unwrap()]);
+        let said = done.out + &done.err;
+        assert!(
+            said.contains("ro le.yaml") && !said.contains('\u{202e}'),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
 fn binary_and_huge_files_are_refused() {
     let place = Place::new();
     std::fs::write(place.path("config/aaos/config.toml"), b"\xff\xfe\x00").unwrap();
@@ -190,6 +216,25 @@ fn configure_without_a_terminal_needs_flags() {
             "NOT_SET",
         ],
     ] {
+        let done = place.run(arguments);
+        assert_eq!(done.code, 2, "{done:?}");
+        assert!(done.err.contains("next:"), "{done:?}");
+    }
+    assert!(!place.path("config/aaos/config.toml").exists());
+}
+
+#[test]
+fn configure_writes_nothing_that_it_would_not_read_again() {
+    let place = Place::new();
+    for flags in [
+        ["--name", "a b"],
+        ["--name", "secrets"],
+        ["--base-url", "notaurl"],
+        ["--base-url", "ftp://models.example"],
+        ["--model", " "],
+    ] {
+        let ollama = ["configure", "--no-probe", "--provider", "ollama"];
+        let arguments = &[&ollama[..], &flags[..]].concat();
         let done = place.run(arguments);
         assert_eq!(done.code, 2, "{done:?}");
         assert!(done.err.contains("next:"), "{done:?}");

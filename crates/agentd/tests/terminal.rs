@@ -29,12 +29,17 @@ struct Terminal {
 impl Terminal {
     /// Runs the program with these arguments on a terminal of 24 rows.
     fn run(place: &Place, columns: usize, arguments: &str) -> Self {
+        Self::of_kind(place, "xterm", columns, arguments)
+    }
+
+    /// Runs it on a terminal of this kind.
+    fn of_kind(place: &Place, kind: &str, columns: usize, arguments: &str) -> Self {
         let line = format!("stty rows 24 cols {columns}; exec {PROGRAM} {arguments}");
         let mut command = Command::new("script");
         command
             .args(["--quiet", "--return", "--command", &line, "/dev/null"])
             .env_clear()
-            .env("TERM", "xterm");
+            .env("TERM", kind);
         for (name, value) in place.command(&[]).get_envs() {
             command.env(name, value.unwrap());
         }
@@ -188,6 +193,92 @@ fn tables_fit_a_narrow_terminal_and_are_whole_when_piped() {
     );
     assert_eq!(holding(&lines, "run-").len(), 1, "{lines:#?}");
     assert!(place.run(&["list"]).out.contains(GOAL));
+}
+
+#[test]
+fn what_waits_is_seen_in_a_list_on_a_terminal_of_usual_width() {
+    let place = Place::new();
+    let (run, call) = waiting(&place);
+    let (code, lines) = Terminal::run(&place, 80, "approvals").end();
+    assert_eq!(code, Some(0), "{lines:#?}");
+    let line = holding(&lines, &call);
+    assert_eq!(line.len(), 1, "{lines:#?}");
+    assert!(line[0].contains("file_write  change out.txt"), "{lines:#?}");
+    assert!(place.run(&["approvals"]).out.contains(&run));
+}
+
+#[test]
+fn a_terminal_that_cannot_be_drawn_on_gets_plain_lines() {
+    let place = with_files();
+    let arguments = format!("submit '{GOAL}'");
+    let terminal = Terminal::of_kind(&place, "dumb", 80, &arguments);
+    let Terminal {
+        mut child,
+        reading,
+        written,
+    } = terminal;
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    reading.join().unwrap();
+    let said = String::from_utf8_lossy(&written.lock().unwrap()).into_owned();
+    assert!(said.contains("write-1         started as writer"), "{said}");
+    assert!(!said.contains('\u{1b}'), "{said:?}");
+}
+
+#[test]
+fn a_run_that_is_over_says_what_it_took_once_and_asks_for_nothing() {
+    let place = Place::new();
+    let write = |path: &str| ("file_write", json!({ "path": path, "content": "x" }));
+    place.script(&turns(&[write("one"), write("two")]));
+    let terms = ["--budget", "1calls", "--park", "--ask", "tool: git_commit"];
+    let run = place.submit(
+        &[&["--orchestration", "direct"], &terms[..]].concat(),
+        "write",
+    );
+    place.until(&run, |view| view["state"] == "parked");
+    assert_eq!(place.run(&["resume", &run, "--budget", "+5calls"]).code, 0);
+    let attached = place.run(&["attach", &run]).out;
+    let raised = attached.lines().find(|line| line.contains("budget raised"));
+    assert!(
+        raised.unwrap().contains(" 6 calls, 20k agents"),
+        "{attached}"
+    );
+    let status = place.run(&["status", &run]).out;
+    assert_eq!(status.matches("2 tool calls").count(), 1, "{status}");
+    assert!(
+        status.contains("only with your approval:\n  tool: git_commit"),
+        "{status}"
+    );
+    assert!(!status.contains("waits"), "{status}");
+}
+
+#[test]
+fn a_wrong_amount_is_told_once_with_the_forms_that_fit() {
+    let place = Place::new();
+    for (arguments, form) in [
+        (&["submit", "--budget", "2bananas", "x"][..], "`3deep`"),
+        (
+            &["fork", "run-1", "--at", "a", "--budget", "2bananas"],
+            "`3deep`",
+        ),
+        (&["resume", "run-1", "--budget", "2bananas"], "`+20agents`"),
+    ] {
+        let done = place.run(arguments);
+        assert_eq!(done.code, 2, "{done:?}");
+        let (problem, next_step) = done.err.split_once("next: ").unwrap();
+        assert!(
+            problem.trim_end().ends_with("`2bananas` is not an amount"),
+            "{}",
+            done.err
+        );
+        assert!(
+            next_step.starts_with("Write ") && next_step.contains(form),
+            "{}",
+            done.err
+        );
+    }
+    place.config("[approvals]\nexpire = \"2bananas\"\n");
+    let done = place.run(&["config"]);
+    assert!(done.err.contains("next: Write `2usd`"), "{}", done.err);
 }
 
 #[test]

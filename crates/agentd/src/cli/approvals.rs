@@ -133,16 +133,17 @@ fn list(desk: &Desk, pending: &[Pending]) -> Result<(), CliError> {
         };
         [
             waiting.call.to_string(),
-            one.run.to_string(),
             sort.to_owned(),
             words::span(now.since(waiting.since)),
             left,
             words::one_line(&waiting.tool, 24),
             words::one_line(what, 72),
+            one.run.to_string(),
         ]
     };
+    // What is asked about has to be seen on a narrow terminal; of which run it is, `show` tells too.
     desk.say_table(
-        ["CALL", "RUN", "WAITS FOR", "WAITED", "LEFT", "TOOL", "WHAT"],
+        ["CALL", "WAITS FOR", "WAITED", "LEFT", "TOOL", "WHAT", "RUN"],
         pending.iter().map(row),
     )?;
     desk.say("`agentd approvals show CALL` shows all of one and how to answer it")

@@ -54,6 +54,32 @@ struct Choice {
     key: Option<Secret<String>>,
 }
 
+impl Choice {
+    /// Refuses what the configuration or the provider would, before anything is written.
+    fn check(&self) -> Result<(), CliError> {
+        let refused = |problem: &str, next_step: &str| {
+            Err(CliError::usage("configure a provider", problem, next_step))
+        };
+        if let Some(problem) = config::provider_name_problem(&self.name) {
+            return refused(&problem, "Give another with --name; nothing was changed");
+        }
+        let text = |text: &String| text.trim().is_empty() || text.chars().any(char::is_control);
+        if self.model.as_ref().is_some_and(text) {
+            let problem = "the model's name is empty or holds control characters";
+            return refused(problem, "Correct --model; nothing was changed");
+        }
+        let mut wanted = aaos_llm::ProviderConfig::new(&self.name, self.kind.name);
+        wanted.base_url.clone_from(&self.base_url);
+        match wanted.check_address() {
+            Ok(()) => Ok(()),
+            Err(error) => refused(
+                &error.to_string(),
+                "Correct --base-url; nothing was changed",
+            ),
+        }
+    }
+}
+
 impl Act for Configure {
     const NAME: &'static str = "configure";
     const ABOUT: &'static str = "Set up a model provider and its key";
@@ -66,6 +92,7 @@ impl Act for Configure {
         } else {
             self.by_flags()?
         };
+        choice.check()?;
         write(&paths, &choice)?;
         let saved = format!(
             "saved provider `{}` in {}",

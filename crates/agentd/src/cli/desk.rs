@@ -14,17 +14,19 @@ pub(crate) struct Desk {
     pub(crate) flags: Flags,
     /// What the environment said.
     pub(crate) environment: Environment,
-    /// Whether standard output is a terminal.
+    /// Whether standard output is a terminal that can be drawn on.
     pub(crate) terminal: bool,
 }
 
 impl Desk {
     /// Sets the desk.
     pub(crate) fn new(flags: Flags, environment: Environment) -> Self {
+        // A dumb one shows what moves its cursor as text.
+        let dumb = environment.get("TERM") == Some("dumb");
         Self {
             flags,
             environment,
-            terminal: io::stdout().is_terminal(),
+            terminal: io::stdout().is_terminal() && !dumb,
         }
     }
 

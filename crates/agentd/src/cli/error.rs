@@ -1,6 +1,7 @@
 //! What the command line says when it could not do what it was asked: what it was doing, what stood in the way, what
 //! to do next; and the exit code.
 
+use super::words::clean;
 use crate::{
     config::ConfigError,
     rpc::{Fault, FaultKind},
@@ -100,9 +101,11 @@ impl CliError {
         if self.doing.is_empty() {
             return;
         }
+        let (problem, next_step) = (clean(&self.problem), clean(&self.next_step));
+        let shown: Vec<String> = self.shown.iter().map(|text| clean(text)).collect();
         if json {
             let error = serde_json::json!({ "error": {
-                "doing": self.doing, "problem": self.problem, "shown": self.shown, "next_step": self.next_step,
+                "doing": self.doing, "problem": problem, "shown": shown, "next_step": next_step,
                 "exit_code": self.code as u8,
             }});
             let _ = writeln!(io::stdout().lock(), "{error}");
@@ -110,13 +113,13 @@ impl CliError {
         }
         let mut out = io::stderr().lock();
         let _ = writeln!(out, "error: could not {}", self.doing);
-        for line in super::words::clean(&self.problem).lines() {
+        for line in problem.lines() {
             let _ = writeln!(out, "  {line}");
         }
-        for line in self.shown.iter().flat_map(|text| text.lines()) {
-            let _ = writeln!(out, "    {}", super::words::clean(line));
+        for line in shown.iter().flat_map(|text| text.lines()) {
+            let _ = writeln!(out, "    {line}");
         }
-        for (at, line) in super::words::clean(&self.next_step).lines().enumerate() {
+        for (at, line) in next_step.lines().enumerate() {
             let _ = writeln!(
                 out,
                 "{}{line}",

@@ -18,7 +18,10 @@ use crate::{
     },
     world::SystemClock,
 };
-use aaos_core::event::{Event, Kind, Seq, Severity};
+use aaos_core::{
+    event::{Event, Kind, Seq, Severity},
+    id::RunId,
+};
 use aaos_ports::Clock;
 use std::time::{Duration, Instant};
 
@@ -59,7 +62,14 @@ const RESTART_TIME: Duration = Duration::from_secs(3);
 /// Pause between two attempts to reach it.
 const AGAIN_PAUSE: Duration = Duration::from_millis(100);
 
-const DOING: &str = "follow the run";
+/// What is being done, for people.
+const fn doing(params: &WatchParams) -> &'static str {
+    if params.follow {
+        "follow the run"
+    } else {
+        "read the run's events"
+    }
+}
 
 /// How one connection's watch ended.
 enum End {
@@ -102,7 +112,7 @@ pub(crate) async fn follow(
             }
             End::Answered(watched) => {
                 params.run = watched.run.to_string();
-                (Absent::Report, RESTART_TIME, going_away(&params.run))
+                (Absent::Report, RESTART_TIME, going_away(watched.run))
             }
             End::Broke(error) if !params.follow => return Err(error),
             End::Broke(error) => {
@@ -138,7 +148,8 @@ async fn again(desk: &Desk, config: &Config, absent: Absent, patience: Duration)
     }
 }
 
-fn going_away(run: &str) -> CliError {
+/// That the daemon ended before the run did.
+pub(super) fn going_away(run: RunId) -> CliError {
     let next_step = format!(
         "It goes on where it was when the daemon starts again: `agentd attach {run}` starts it"
     );
@@ -163,13 +174,14 @@ async fn watch(
     params: &WatchParams,
     shown: &mut Shown<'_>,
 ) -> Result<End, CliError> {
-    if let Err(error) = link.begin::<RunWatch>(DOING, params).await {
+    let doing = doing(params);
+    if let Err(error) = link.begin::<RunWatch>(doing, params).await {
         return Ok(End::Broke(error));
     }
     let mut draw = tokio::time::interval(DRAW_TIME);
     loop {
         let incoming = tokio::select! {
-            incoming = link.next(DOING) => incoming,
+            incoming = link.next(doing) => incoming,
             _ = draw.tick(), if shown.show == Show::Tree => {
                 shown.draw()?;
                 continue;
@@ -181,9 +193,9 @@ async fn watch(
             Ok(Incoming::Piece(Piece::Gap { from, to })) => shown.gap(from, to)?,
             Ok(Incoming::Answer(answer)) => {
                 shown.draw()?;
-                let answer = answer.map_err(|fault| CliError::from_fault(DOING, fault))?;
+                let answer = answer.map_err(|fault| CliError::from_fault(doing, fault))?;
                 return link
-                    .understand(DOING, answer)
+                    .understand(doing, answer)
                     .map(|watched| End::Answered(Box::new(watched)));
             }
             Err(error) => return Ok(End::Broke(error)),

@@ -74,7 +74,7 @@ impl Fork {
             turns_kept,
             model: self.model,
             grants: terms::grants("--grant", &self.grant, &terms::base(None)?)?,
-            budget: terms::amounts(&self.budget, "fork")?,
+            budget: terms::amounts(&self.budget)?,
         })
     }
 }

@@ -71,8 +71,8 @@ fn print(desk: &Desk, runs: &[RunSummary]) -> Result<(), CliError> {
     }
     let (now, paint) = (SystemClock.now(), desk.paint());
     let standing = |run: &RunSummary| {
-        let said = words::run_standing(run.state, run.parked.as_ref(), run.waiting, run.recoveries);
-        words::painted(run.state, &said, paint)
+        let parked = run.parked.as_ref();
+        words::run_standing(run.state, parked, run.waiting, run.recoveries, paint)
     };
     let row = |run: &RunSummary| {
         [

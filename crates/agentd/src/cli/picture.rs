@@ -47,6 +47,7 @@ pub(crate) fn picture(
         view,
         hands,
         undone,
+        held_up: held_up(view),
         now,
         paint,
     };
@@ -108,6 +109,8 @@ struct Seen<'a> {
     hands: &'a BTreeMap<AgentId, String>,
     /// Subtasks that have not delivered.
     undone: BTreeSet<&'a SubtaskId>,
+    /// Subtasks that wait for the operator, each with the act that has waited longest.
+    held_up: BTreeMap<&'a SubtaskId, &'a Waiting>,
     now: Timestamp,
     paint: Paint,
 }
@@ -120,7 +123,7 @@ impl Seen<'_> {
         let task = || words::one_line(&subtask.task, 160);
         let text = match (subtask.state, &subtask.outcome) {
             (SubtaskState::Running, _) => {
-                if let Some(waiting) = waits_for_operator(self.view, subtask) {
+                if let Some(waiting) = self.held_up.get(&subtask.id) {
                     let tool = words::one_line(&waiting.tool, 40);
                     let since = words::span(self.now.since(waiting.since));
                     let said = format!("waits {since}: {tool}");
@@ -132,9 +135,7 @@ impl Seen<'_> {
             (SubtaskState::Waiting, _) if !self.view.state.is_final() => {
                 paint.dim(&format!("{}{}", after(subtask, &self.undone), task()))
             }
-            (_, Some(Outcome::Failed { failure })) => {
-                paint.bad(&words::one_line(&failure.to_string(), 160))
-            }
+            (_, Some(Outcome::Failed { failure })) => paint.bad(&words::failure(failure, 160)),
             (
                 _,
                 Some(Outcome::Succeeded {
@@ -147,15 +148,19 @@ impl Seen<'_> {
     }
 }
 
-/// The act of a subtask's agents that has waited longest for the operator, if one does.
-fn waits_for_operator<'a>(view: &'a RunView, subtask: &SubtaskView) -> Option<&'a Waiting> {
-    let works_for = |waiting: &&Waiting| {
-        let mut agents = view.agents_running.iter();
-        agents.any(|agent| {
-            agent.agent == waiting.agent && agent.subtask.as_ref() == Some(&subtask.id)
-        })
-    };
-    view.waiting.iter().find(works_for)
+/// For each subtask of which an act waits for the operator, the one that has waited longest.
+fn held_up(view: &RunView) -> BTreeMap<&SubtaskId, &Waiting> {
+    let agents = view.agents_running.iter();
+    let works_for: BTreeMap<AgentId, &SubtaskId> = agents
+        .filter_map(|agent| Some((agent.agent, agent.subtask.as_ref()?)))
+        .collect();
+    let mut held_up = BTreeMap::new();
+    for waiting in &view.waiting {
+        if let Some(subtask) = works_for.get(&waiting.agent) {
+            held_up.entry(*subtask).or_insert(waiting);
+        }
+    }
+    held_up
 }
 
 /// Most needs of a subtask that are named.

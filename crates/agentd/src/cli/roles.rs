@@ -132,7 +132,7 @@ fn validate(desk: &Desk, paths: &[PathBuf]) -> Result<(), CliError> {
                 desk.say(format!(
                     "{} {}: role `{}`, {count}",
                     desk.paint().good("ok"),
-                    path.display(),
+                    words::clean(&path.to_string_lossy()),
                     role.name
                 ))?;
             }

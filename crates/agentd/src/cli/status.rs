@@ -138,15 +138,14 @@ fn authority(desk: &Desk, detail: &RunDetail) -> Result<(), CliError> {
 }
 
 /// Tokens, money and calls.
-fn work(view: &RunView) -> String {
+pub(crate) fn work(view: &RunView) -> String {
     let calls = words::plural(view.tool_calls, "tool call");
     format!("{}, {calls}", words::usage(&view.usage))
 }
 
 fn standing(view: &RunView, paint: words::Paint) -> String {
-    let waiting = view.waiting.len();
-    let said = words::run_standing(view.state, view.parked.as_ref(), waiting, view.recoveries);
-    words::painted(view.state, &said, paint)
+    let (parked, waiting) = (view.parked.as_ref(), view.waiting.len());
+    words::run_standing(view.state, parked, waiting, view.recoveries, paint)
 }
 
 /// How far each limit is used.
@@ -290,13 +289,7 @@ pub(crate) fn delivered(desk: &Desk, view: &RunView) -> Result<(), CliError> {
         .try_for_each(|(path, bytes)| {
             desk.say(format!("  {}  ({bytes} bytes)", words::one_line(path, 400)))
         })?;
-    more(desk, files.len(), FILES_SHOWN_MAX, view.run)?;
-    if let Some(finished) = view.finished {
-        let elapsed = words::span(finished.since(view.submitted));
-        let line = format!("{}, {elapsed}", work(view));
-        desk.say(desk.paint().dim(&line))?;
-    }
-    Ok(())
+    more(desk, files.len(), FILES_SHOWN_MAX, view.run)
 }
 
 /// Most delivered files that are named.

@@ -16,7 +16,7 @@ use crate::{
         wire::{Submitted, WatchParams, Watched},
     },
 };
-use aaos_core::event::Outcome;
+use aaos_core::event::{Outcome, RunView};
 use clap::Args;
 
 /// Its arguments.
@@ -95,33 +95,38 @@ fn opening(desk: &Desk, submitted: &Submitted) -> Result<(), CliError> {
     rules(desk, &submitted.approve)
 }
 
-/// Which acts wait for approval; nothing if none does.
+/// Which acts happen only with approval; nothing if none does.
 pub(crate) fn rules(desk: &Desk, approve: &[String]) -> Result<(), CliError> {
     if approve.is_empty() {
         return Ok(());
     }
-    desk.say(desk.paint().dim("waits for your approval:"))?;
+    desk.say(desk.paint().dim("only with your approval:"))?;
     approve.iter().try_for_each(|rule| {
         let rule = words::clean(rule);
         desk.say(desk.paint().dim(&format!("  {rule}")))
     })
 }
 
+/// What it took.
+fn work(desk: &Desk, view: &RunView) -> Result<(), CliError> {
+    let Some(finished) = view.finished else {
+        return Ok(());
+    };
+    let elapsed = words::span(finished.since(view.submitted));
+    let line = format!("{}, {elapsed}", status::work(view));
+    desk.say(desk.paint().dim(&line))
+}
+
 /// The last lines: what was delivered and where it is, or what stood in the way.
 pub(crate) fn ending(desk: &Desk, watched: &Watched) -> Result<(), CliError> {
     let Some(detail) = &watched.detail else {
-        let next_step = format!("`agentd attach {}` shows how it goes on", watched.run);
-        return Err(CliError::new(
-            super::Code::Unreachable,
-            "see the run to its end",
-            "the daemon is going away",
-            next_step,
-        ));
+        return Err(follow::going_away(watched.run));
     };
     if desk.json() {
         desk.say_json(&serde_json::json!({ "result": detail }))?;
     } else {
         status::delivered(desk, &detail.view)?;
+        work(desk, &detail.view)?;
     }
     match &detail.view.outcome {
         Some(Outcome::Succeeded { .. }) => Ok(()),

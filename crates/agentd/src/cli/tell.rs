@@ -5,6 +5,7 @@ use super::words::{self, Paint};
 use aaos_core::{
     approval::{Answer, Settlement},
     event::{Event, Kind, Outcome, Severity, StopReason},
+    failure::Failure,
     id::{CallId, RunId},
     proof::Layer,
     tool::Placement,
@@ -32,6 +33,10 @@ const LINE_BYTES: usize = 200;
 
 fn short(text: &str) -> String {
     words::one_line(text, LINE_BYTES)
+}
+
+fn why(failure: &Failure) -> String {
+    words::failure(failure, LINE_BYTES)
 }
 
 fn of_run(kind: &Kind, paint: Paint) -> Option<String> {
@@ -68,7 +73,7 @@ fn of_run(kind: &Kind, paint: Paint) -> Option<String> {
         Kind::RunFinished {
             outcome: Outcome::Failed { failure },
             ..
-        } => paint.bad(&format!("failed: {}", short(&failure.to_string()))),
+        } => paint.bad(&format!("failed: {}", why(failure))),
         _ => return None,
     })
 }
@@ -83,7 +88,7 @@ fn of_subtask(kind: &Kind, paint: Paint) -> Option<String> {
         Kind::SubtaskCompleted {
             outcome: Outcome::Failed { failure },
             ..
-        } => paint.bad(&format!("failed: {}", short(&failure.to_string()))),
+        } => paint.bad(&format!("failed: {}", why(failure))),
         Kind::SubtaskSkipped { needs, .. } => paint.warn(&format!("skipped: it needs {needs}")),
         Kind::SubtaskTtlExpired { limit, .. } => paint.warn(limit.words()),
         Kind::SubtaskModelEscalated {
@@ -114,7 +119,7 @@ fn of_subtask(kind: &Kind, paint: Paint) -> Option<String> {
         Kind::AgentExecutionCompleted {
             stop: StopReason::Failed { failure },
             ..
-        } => paint.bad(&format!("gave up: {}", short(&failure.to_string()))),
+        } => paint.bad(&format!("gave up: {}", why(failure))),
         _ => return None,
     })
 }
@@ -243,7 +248,7 @@ fn of_model(kind: &Kind, paint: Paint) -> Option<String> {
             short(&model.to_string()),
             words::money(*cost)
         )),
-        Kind::ModelFailed { failure } => paint.bad(&short(&failure.to_string())),
+        Kind::ModelFailed { failure } => paint.bad(&why(failure)),
         Kind::ContextSummarized {
             messages,
             tokens_saved,
@@ -346,12 +351,9 @@ fn of_going_on(event: &Event, paint: Paint) -> Option<String> {
             words::amount(*limit, *wanted),
             words::way_on(*limit, event.subject.run)
         )),
-        Kind::BudgetRaised { budget, .. } => paint.good(&format!(
-            "budget raised: {}, {} tokens, {}",
-            words::money(budget.cost),
-            words::count(budget.tokens),
-            words::span(budget.wall_clock)
-        )),
+        Kind::BudgetRaised { budget, .. } => {
+            paint.good(&format!("budget raised: {}", words::budget(budget)))
+        }
         Kind::ToolRepeated { tool, reason } => paint.warn(&format!(
             "{} is performed again: {}",
             short(tool),

@@ -2,7 +2,7 @@
 
 use super::CliError;
 use crate::{
-    config::amount::Amount,
+    config::amount::{Amount, FORMS},
     rpc::wire::{Orchestration, SubmitParams},
 };
 use aaos_core::approval::Rule;
@@ -53,7 +53,7 @@ impl Terms {
             profile: self.profile,
             grants: grants("--grant", &self.grant, &base)?,
             deny: grants("--deny", &self.deny, &base)?,
-            budget: amounts(&self.budget, "submit")?,
+            budget: amounts(&self.budget)?,
             orchestration: self.orchestration,
             model: self.model,
             ask: rules(&self.ask, &base)?,
@@ -75,16 +75,10 @@ pub(super) fn grants(flag: &str, lines: &[String], base: &str) -> Result<Vec<Str
     lines.iter().map(read).collect()
 }
 
-/// Amounts of a budget; `command` is the one whose help tells of them.
-pub(super) fn amounts(texts: &[String], command: &str) -> Result<Vec<Amount>, CliError> {
-    let wrong = |problem: String| {
-        let next_step = format!("See `agentd {command} --help`");
-        CliError::usage(
-            "read the budget",
-            &format!("--budget {problem}"),
-            &next_step,
-        )
-    };
+/// Amounts of a budget.
+pub(super) fn amounts(texts: &[String]) -> Result<Vec<Amount>, CliError> {
+    let wrong =
+        |problem: String| CliError::usage("read the budget", &format!("--budget {problem}"), FORMS);
     let amount = |text: &String| text.parse().map_err(wrong);
     texts.iter().map(amount).collect()
 }

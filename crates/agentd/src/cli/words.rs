@@ -1,10 +1,10 @@
 //! How things are written for people: times, ages, money, tokens, states; and text made harmless for a terminal.
 
-use crate::rpc::decided::Decided;
+use crate::{report::failure_parts, rpc::decided::Decided};
 use aaos_core::{
     budget::Budget,
     event::{Parked, RunState, SubtaskState},
-    failure::LimitKind,
+    failure::{Failure, LimitKind},
     id::RunId,
     model::Usage,
     money::MicroDollars,
@@ -19,7 +19,7 @@ pub(crate) struct Paint(pub(crate) bool);
 
 impl Paint {
     fn code(self, code: &str, text: &str) -> String {
-        if self.0 {
+        if self.0 && !text.is_empty() {
             format!("\u{1b}[{code}m{text}\u{1b}[0m")
         } else {
             text.to_owned()
@@ -116,12 +116,16 @@ pub(crate) fn money(cost: MicroDollars) -> String {
     }
 }
 
-/// A count: `812`, `12.3k`, `4.5M`.
+/// A count: `812`, `12.3k`, `100k`, `4.5M`.
 pub(crate) fn count(number: u64) -> String {
+    let of = |unit: u64, letter| match number % unit / (unit / 10) {
+        0 => format!("{}{letter}", number / unit),
+        tenths => format!("{}.{tenths}{letter}", number / unit),
+    };
     match number {
         0..10_000 => number.to_string(),
-        10_000..1_000_000 => format!("{}.{}k", number / 1_000, number % 1_000 / 100),
-        _ => format!("{}.{}M", number / 1_000_000, number % 1_000_000 / 100_000),
+        10_000..1_000_000 => of(1_000, 'k'),
+        _ => of(1_000_000, 'M'),
     }
 }
 
@@ -167,7 +171,7 @@ pub(crate) fn amount(kind: LimitKind, value: u64) -> String {
     }
 }
 
-/// What a run may use: `$5.00, 5.0M tokens, 1h00m, 100.0k calls, 20.0k agents`.
+/// What a run may use: `$5.00, 5M tokens, 1h00m, 100k calls, 20k agents`.
 pub(crate) fn budget(budget: &Budget) -> String {
     format!(
         "{}, {} tokens, {}, {}, {}",
@@ -218,42 +222,37 @@ pub(crate) fn run_or_any(run: Option<RunId>) -> String {
 }
 
 /// Width of a bar, in characters.
-const BAR_WIDTH: u64 = 20;
+const BAR_WIDTH: usize = 20;
+
+/// How much of a bar a part of a whole fills.
+fn share(part: u64, whole: u64) -> usize {
+    let share = u128::from(part) * BAR_WIDTH as u128 / u128::from(whole.max(1));
+    usize::try_from(share).map_or(BAR_WIDTH, |share| share.min(BAR_WIDTH))
+}
 
 /// How much of a whole a part is, as a bar; any part at all shows.
 pub(crate) fn bar(part: u64, whole: u64, paint: Paint) -> String {
-    let filled = match (part, whole) {
-        (0, _) => 0,
-        (_, 0) => BAR_WIDTH,
-        _ => {
-            let share = u128::from(part) * u128::from(BAR_WIDTH) / u128::from(whole);
-            u64::try_from(share)
-                .unwrap_or(BAR_WIDTH)
-                .clamp(1, BAR_WIDTH)
-        }
-    };
-    let full = "█".repeat(usize::try_from(filled).unwrap_or_default());
-    let rest = "░".repeat(usize::try_from(BAR_WIDTH - filled).unwrap_or_default());
+    let filled = share(part, whole).max(usize::from(part > 0));
+    let full = "█".repeat(filled);
     let full = if filled == BAR_WIDTH {
         paint.bad(&full)
     } else {
         paint.good(&full)
     };
-    format!("{full}{}", paint.dim(&rest))
+    full + &unfilled(filled, paint)
 }
 
 /// How much of a whole is done and how much of it failed, as a bar; anything at all that failed shows.
 pub(crate) fn progress(done: u64, failed: u64, whole: u64, paint: Paint) -> String {
-    let share = |part: u64| part.saturating_mul(BAR_WIDTH) / whole.max(1);
-    let failed = share(failed).clamp(u64::from(failed > 0), BAR_WIDTH);
-    let done = share(done).min(BAR_WIDTH - failed);
-    let drawn = |text: &str, width: u64| text.repeat(usize::try_from(width).unwrap_or_default());
-    format!(
-        "{}{}{}",
-        paint.good(&drawn("█", done)),
-        paint.bad(&drawn("×", failed)),
-        paint.dim(&drawn("░", BAR_WIDTH - done - failed))
-    )
+    let failed = share(failed, whole).max(usize::from(failed > 0));
+    let done = share(done, whole).min(BAR_WIDTH - failed);
+    let full = paint.good(&"█".repeat(done)) + &paint.bad(&"×".repeat(failed));
+    full + &unfilled(done + failed, paint)
+}
+
+/// What is left of a bar of which so much is drawn.
+fn unfilled(filled: usize, paint: Paint) -> String {
+    paint.dim(&"░".repeat(BAR_WIDTH - filled))
 }
 
 /// Tokens and money.
@@ -280,6 +279,11 @@ pub(crate) fn counted(number: u64, one: &str, several: &str) -> String {
     }
 }
 
+/// What went wrong, as one line. What to do about it is told where the run ends.
+pub(crate) fn failure(failure: &Failure, bytes: usize) -> String {
+    one_line(&failure_parts(failure).0, bytes)
+}
+
 /// An act that was decided: `call-… (http_send) of run-…`.
 pub(crate) fn decided(decided: &Decided) -> String {
     let tool = one_line(&decided.tool, 64);
@@ -300,12 +304,14 @@ pub(crate) const fn run_state(state: RunState) -> &'static str {
     }
 }
 
-/// A run's state with what it waits at: `parked at cost ($5.00 of $5.00)`, `waiting for you (2)`, `running, recovered once`.
+/// A run's state with what it waits at, coloured: `parked at cost ($5.00 of $5.00)`, `waiting for you (2)`, `running,
+/// recovered once`.
 pub(crate) fn run_standing(
     state: RunState,
     parked: Option<&Parked>,
     waiting: usize,
     recoveries: u64,
+    paint: Paint,
 ) -> String {
     let mut text = match (state, parked) {
         (RunState::Parked, Some(parked)) => {
@@ -323,11 +329,11 @@ pub(crate) fn run_standing(
         };
         text.push_str(&format!(", recovered {times}"));
     }
-    text
+    painted(state, &text, paint)
 }
 
 /// What is said of a run in this state, in the state's colour.
-pub(crate) fn painted(state: RunState, said: &str, paint: Paint) -> String {
+fn painted(state: RunState, said: &str, paint: Paint) -> String {
     match state {
         RunState::Succeeded => paint.good(said),
         RunState::Failed => paint.bad(said),
@@ -397,6 +403,9 @@ mod tests {
         assert_eq!(money(MicroDollars(2_500)), "$0.0025");
         assert_eq!(money(MicroDollars(1_234_567)), "$1.2345");
         assert_eq!(count(12_345), "12.3k");
+        assert_eq!([count(9_999), count(10_000)], ["9999", "10k"]);
+        assert_eq!([count(999_999), count(1_000_000)], ["999.9k", "1M"]);
+        assert_eq!(count(5_250_000), "5.2M");
         assert_eq!(exact(MicroDollars(5_000_000)), "$5.00");
         assert_eq!(exact(MicroDollars(1_234_560)), "$1.23456");
         assert_eq!(exact(MicroDollars(42)), "$0.000042");
@@ -434,11 +443,12 @@ mod tests {
             used: 4_999_000,
             wanted: 2_000,
         };
-        let said = run_standing(RunState::Parked, Some(&parked), 0, 0);
+        let plain = Paint(false);
+        let said = run_standing(RunState::Parked, Some(&parked), 0, 0, plain);
         assert_eq!(said, "parked at cost ($4.999 of $5.00)");
-        let said = run_standing(RunState::Waiting, None, 2, 1);
+        let said = run_standing(RunState::Waiting, None, 2, 1, plain);
         assert_eq!(said, "waiting for you (2), recovered once");
-        let said = run_standing(RunState::Recovering, None, 0, 1);
+        let said = run_standing(RunState::Recovering, None, 0, 1, plain);
         assert_eq!(said, "recovering");
     }
 }

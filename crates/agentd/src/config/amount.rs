@@ -1,5 +1,5 @@
 //! Amounts of a budget as operators write them: `2usd`, `100ktokens`, `10m`. One amount says which limit it sets; what
-//! does not parse is refused with the forms there are, never rounded or guessed.
+//! does not parse is refused, never rounded or guessed.
 
 use aaos_core::{budget::Budget, money::MicroDollars, time::Span};
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub(crate) enum Amount {
     FanOut(u32),
 }
 
-/// The forms an amount has, for error texts.
+/// The forms an amount has: what to do where something is none.
 pub(crate) const FORMS: &str = "Write `2usd`, `0.50usd`, `100ktokens`, `2mtokens`, `30s`, `10m`, `1h`, `500calls`, \
      `20agents`, `3deep` or `50wide`";
 
@@ -50,10 +50,8 @@ impl FromStr for Amount {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let bad = || {
-            format!(
-                "`{}` is not an amount. {FORMS}",
-                aaos_core::text::preview(text, 64)
-            )
+            let shown = aaos_core::text::preview(text, 64);
+            format!("`{shown}` is not an amount")
         };
         let unit_at = text
             .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_')

@@ -293,18 +293,22 @@ fn from_file(config: &mut Config, source: &Source<'_>) -> Result<(), ConfigError
     Ok(())
 }
 
+/// Why this cannot be a provider's name, if it cannot.
+pub(crate) fn provider_name_problem(name: &str) -> Option<String> {
+    let clean = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let named = !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(clean);
+    (!named || name == secrets::TABLE).then(|| {
+        let shown = aaos_core::text::preview(name, 64);
+        format!("`{shown}` is not a provider name: use letters, digits, `-`, `_` or `.`, and not `secrets`")
+    })
+}
+
 fn provider_from_file(
     from: &FromFile<'_>,
     name: &str,
     read: &FileProvider,
 ) -> Result<ProviderConfig, ConfigError> {
-    let clean = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let reserved = name == secrets::TABLE;
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(clean) || reserved {
-        let shown = aaos_core::text::preview(name, 64);
-        let problem = format!(
-            "`{shown}` is not a provider name: use letters, digits, `-`, `_` or `.`, and not `secrets`"
-        );
+    if let Some(problem) = provider_name_problem(name) {
         return Err(from.problem(&read.kind, problem, "Rename the section"));
     }
     let text = |spanned: &Option<Spanned<String>>| {

@@ -66,6 +66,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
     ),
     variable("NO_COLOR", "No colours, whatever the terminal."),
     variable(
+        "TERM",
+        "Output is plain, as when piped, on a terminal of kind `dumb`.",
+    ),
+    variable(
         "HOME",
         "Where the directories below are if their variables are unset.",
     ),

@@ -1,7 +1,11 @@
 //! The configuration file's shape, and how files are read. Unknown keys are refused; every complaint has a line and a
 //! column and shows the line. A keys file that others may read is refused whole.
 
-use super::{ConfigError, Place, amount::Amount};
+use super::{
+    ConfigError, Place,
+    amount::{Amount, FORMS},
+};
+use aaos_core::text::is_deceptive;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -241,25 +245,19 @@ impl Source<'_> {
     /// Reads one limit of a budget.
     pub(super) fn amount(&self, text: &Spanned<String>) -> Result<Amount, ConfigError> {
         let parsed: Result<Amount, String> = text.get_ref().parse();
-        parsed.map_err(|problem| {
-            self.problem(
-                text.span().start,
-                problem,
-                format!("Correct {}", self.path.display()),
-            )
-        })
+        parsed.map_err(|problem| self.problem(text.span().start, problem, FORMS))
     }
 }
 
 /// Most characters of a line that an excerpt shows.
 const EXCERPT_CHARS_MAX: usize = 100;
 
-/// A line with its number and a mark beneath the column.
+/// A line with its number and a mark beneath the column. What could make it read otherwise than it is becomes spaces.
 pub(crate) fn excerpt(line: usize, column: usize, text: &str) -> String {
     let shown: String = text
         .chars()
         .take(EXCERPT_CHARS_MAX)
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_deceptive(c) { ' ' } else { c })
         .collect();
     let number = line.to_string();
     let margin = " ".repeat(number.len());

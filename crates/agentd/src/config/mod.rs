@@ -13,7 +13,7 @@ mod policy;
 mod secrets;
 mod show;
 
-pub(crate) use assemble::{load, secret_variables};
+pub(crate) use assemble::{load, provider_name_problem, secret_variables};
 pub(crate) use budgets::{AtLimit, Budgets, Day};
 pub(crate) use confinement::Confinement;
 pub(crate) use env::Environment;
