@@ -44,8 +44,13 @@ impl Runtime {
     /// The journal's, or a tool whose schema is none.
     pub async fn start(deps: Deps) -> Result<Arc<Self>, StartError> {
         let shared = Arc::new(Shared::new(deps)?);
-        let Earlier { ended, open, from } = recover::recover(&shared).await?;
-        rehearsal::end_cut_off(&shared).await?;
+        let Earlier {
+            ended,
+            open,
+            rehearsals,
+            from,
+        } = recover::recover(&shared).await?;
+        rehearsal::end_cut_off(&shared, rehearsals).await?;
         let recovering = open.iter().map(|(view, _)| view.clone());
         let registry = Arc::new(Registry::new(&ended, recovering));
         shared

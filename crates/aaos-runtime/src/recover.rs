@@ -13,9 +13,6 @@ use aaos_core::{
 use aaos_ports::{Durability, Filter, JournalError};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Longest step in the search for a kind's newest event: more than any journal holds.
-const STEP_MAX: u64 = 1 << 40;
-
 /// Earlier runs.
 #[derive(Default)]
 pub(crate) struct Earlier {
@@ -24,7 +21,9 @@ pub(crate) struct Earlier {
     /// Those that are to be taken up again, with how often that was tried since they last got further; the oldest
     /// first.
     pub(crate) open: Vec<(RunView, u32)>,
-    /// None of them began before this place.
+    /// Rehearsals that were not over, and where they began.
+    pub(crate) rehearsals: BTreeMap<RunId, Seq>,
+    /// None of the runs began before this place.
     pub(crate) from: Seq,
 }
 
@@ -42,6 +41,7 @@ struct Found {
     open: BTreeMap<RunId, Known>,
     /// The newest that are over and where they began, the longest finished first.
     ended: VecDeque<(Seq, RunView)>,
+    rehearsals: BTreeMap<RunId, Seq>,
     /// Where a daemon last went away by itself.
     stopped: Seq,
 }
@@ -53,11 +53,11 @@ pub(crate) async fn recover(shared: &Shared) -> Result<Earlier, StartError> {
         "run_finished",
         "run_recovering",
         "daemon_stopped",
+        "plan_rehearsed",
+        "rehearsal_ended",
     ];
-    let from = match newest(shared, "daemon_started")
-        .await?
-        .map(|event| event.kind)
-    {
+    let started = newest(shared, "daemon_started").await?;
+    let from = match started.map(|event| event.kind) {
         Some(Kind::DaemonStarted { runs_from, .. }) => runs_from,
         _ => Seq::default(),
     };
@@ -80,14 +80,24 @@ pub(crate) async fn recover(shared: &Shared) -> Result<Earlier, StartError> {
     }
     open.sort_by_key(|(view, _)| view.submitted);
     announce(shared, &mut open).await?;
-    let ended = found.ended.into_iter().map(|(_, view)| view).collect();
-    Ok(Earlier { ended, open, from })
+    Ok(Earlier {
+        ended: found.ended.into_iter().map(|(_, view)| view).collect(),
+        open,
+        rehearsals: found.rehearsals,
+        from,
+    })
 }
 
 impl Found {
     fn take_up(&mut self, event: &Event) {
         match (&event.kind, event.subject.run) {
             (Kind::DaemonStopped { .. }, _) => self.stopped = event.seq,
+            (Kind::PlanRehearsed { .. }, Some(run)) => {
+                self.rehearsals.insert(run, event.seq);
+            }
+            (Kind::RehearsalEnded { .. }, Some(run)) => {
+                self.rehearsals.remove(&run);
+            }
             (kind, Some(run)) => {
                 note(&mut self.open, event);
                 if matches!(kind, Kind::RunFinished { .. }) {
@@ -116,17 +126,21 @@ impl Found {
     }
 }
 
-/// The newest event of a kind. The journal is read forwards only, so its place is found by steps that become shorter.
-pub(crate) async fn newest(shared: &Shared, kind: &str) -> Result<Option<Event>, JournalError> {
+/// The newest event of a kind. The journal is read forwards only, so its place is found by steps that become longer as
+/// long as there is a later one, and then shorter.
+async fn newest(shared: &Shared, kind: &str) -> Result<Option<Event>, JournalError> {
     let filter = of_kinds(&[kind]);
-    let (mut newest, mut step) = (None::<Event>, STEP_MAX);
+    let (mut newest, mut step, mut grows) = (None::<Event>, 1_u64, true);
     while step > 0 {
         let place = newest.as_ref().map_or(0, |event| event.seq.0);
         let before = Seq(place.saturating_add(step - 1));
         let mut later = shared.deps.journal.read(&filter, before, 1).await?;
         match later.pop() {
-            Some(event) => newest = Some(event),
-            None => step /= 2,
+            Some(event) => {
+                newest = Some(event);
+                step = if grows { step.saturating_mul(2) } else { step };
+            }
+            None => (step, grows) = (step / 2, false),
         }
     }
     Ok(newest)
@@ -191,7 +205,7 @@ pub(crate) async fn each(
     each_after(shared, filter, Seq(0), take).await
 }
 
-pub(crate) async fn each_after(
+async fn each_after(
     shared: &Shared,
     filter: &Filter,
     mut after: Seq,

@@ -108,29 +108,15 @@ async fn end(run: &Run, failure: Option<&Failure>) {
     }
 }
 
-/// Ends the rehearsals that the last daemon left open when it ended. What was in flight may have been paid for, so its
-/// worst case counts as spent.
+/// Ends rehearsals that began at these places and that an earlier daemon left open. What was in flight may have been
+/// paid for, so its worst case counts as spent.
 ///
 /// # Errors
 /// The journal's.
-pub(crate) async fn end_cut_off(shared: &Shared) -> Result<(), JournalError> {
-    // None goes on longer than the daemon that began it.
-    let started = recover::newest(shared, "daemon_started").await?;
-    let since = started.map_or(Seq(0), |event| event.seq);
-    let mut open: BTreeMap<RunId, Seq> = BTreeMap::new();
-    let kinds = ["plan_rehearsed", "rehearsal_ended"];
-    let filter = Filter {
-        kinds: kinds.map(str::to_owned).to_vec(),
-        ..Filter::default()
-    };
-    recover::each_after(shared, &filter, since, |event| {
-        match (&event.kind, event.subject.run) {
-            (Kind::PlanRehearsed { .. }, Some(run)) => open.insert(run, event.seq),
-            (_, Some(run)) => open.remove(&run),
-            _ => None,
-        };
-    })
-    .await?;
+pub(crate) async fn end_cut_off(
+    shared: &Shared,
+    open: BTreeMap<RunId, Seq>,
+) -> Result<(), JournalError> {
     for (run, began) in open {
         let ends = ends_of(shared, run, began).await?;
         shared
